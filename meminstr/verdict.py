@@ -1,0 +1,232 @@
+"""The words of a judgement: `Verdict`, `Interval`, `Finding` and the records a finding holds.
+
+This file holds facts and no arithmetic: what is decided is decided in `meminstr.judgement`, from numbers
+that `meminstr.trend` computed; what is printed is printed by `meminstr.reports`.  All records are frozen,
+carry their units in their names, and turn into the JSON of the report contract with `Finding.to_dict`.
+What is not known is None, and null in the JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Verdict(StrEnum):
+    """What is said of a subject.  Ordered from worst to best by `severity`."""
+
+    LEAKING = "leaking"
+    """Steady growth that outlived the horizon, or instances that outlived their cleanup."""
+    GROWING = "growing"
+    """The evidence of a leak, before the horizon: the early notice."""
+    WARMING_UP = "warming_up"
+    """Growth with a reason to end: saturating, a recent step, a bounded cache that fills."""
+    INCONCLUSIVE = "inconclusive"
+    """Too noisy to say either; the smallest leak that is excluded is stated."""
+    INSUFFICIENT_DATA = "insufficient_data"
+    """Too few samples, or a signal that failed."""
+    CLEAN = "clean"
+    """No growth above the stated bound."""
+
+    @property
+    def severity(self) -> int:
+        """5 for `LEAKING` down to 0 for `CLEAN`."""
+        return _SEVERITY[self]
+
+
+_SEVERITY = {
+    Verdict.LEAKING: 5,
+    Verdict.GROWING: 4,
+    Verdict.WARMING_UP: 3,
+    Verdict.INCONCLUSIVE: 2,
+    Verdict.INSUFFICIENT_DATA: 1,
+    Verdict.CLEAN: 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its confidence limits; `low` or `high` None means unbounded on that side."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def scaled(self, factor: float) -> Interval:
+        """The same estimate in a unit `factor` times as fine (factor > 0)."""
+        return Interval(
+            self.value * factor,
+            None if self.low is None else self.low * factor,
+            None if self.high is None else self.high * factor,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OneTimeGrowth:
+    """Memory a subject took once and kept: `bytes`, all of it before call (or construction) `until_call`."""
+
+    bytes: int
+    until_call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Life counts of a class's instances; see `ControllerMemoryTracker`."""
+
+    constructed: int = 0
+    failed: int = 0
+    cleaned: int = 0
+    died: int = 0
+    alive: int = 0
+    retained: int = 0
+    """Alive after their cleanup, confirmed by a collection where a report was asked to diagnose."""
+    died_without_cleanup: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One group of surviving objects that are held in the same way."""
+
+    path: str
+    """The chain of references in Python syntax, root first: ``app.bus._listeners[*].callback``."""
+    root: str
+    """What kind of root: module, class, frame, coroutine, generator, thread, context, traceback, outside."""
+    count: int
+    retained_bytes: int | None = None
+    fingerprint: str | None = None
+    """Stable over runs and machines: a digest of the normalised path and the type held."""
+    suspect: str | None = None
+    """The reference in the path that should not be there, as a piece of `path`."""
+    library: str | None = None
+    """Explanation, when the path is a known habit of a library."""
+    known: bool = False
+    """In the baseline of accepted fingerprints."""
+
+
+@dataclass(frozen=True, slots=True)
+class BirthSite:
+    """A place where surviving instances were constructed, and the share of the sampled ones born there."""
+
+    file: str
+    line: int
+    function: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ContextShare:
+    """The share of the sampled survivors that were born under these `meminstr.context` tags."""
+
+    tags: Mapping[str, str]
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A type or a container that gained entries between two censuses."""
+
+    name: str
+    """``module.Type`` or the container's path."""
+    what: str
+    """``type`` or ``container``."""
+    count: int
+    """Instances or entries gained."""
+    bytes: int | None = None
+    """Shallow bytes gained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What meminstr has to say of one subject.  Field by field the JSON contract of the report."""
+
+    subject: str
+    subject_kind: str
+    """function, class, process; later route, task, type."""
+    verdict: Verdict
+    reason: str
+    memory_kind: str | None = None
+    """python_objects, native_heap, mapping, container_buffer, fragmentation, descriptors, threads, tasks,
+    device."""
+    calls: int | None = None
+    """Calls of a function, constructions of a class; None for the process."""
+    onset_call: int | None = None
+    one_time_growth: OneTimeGrowth | None = None
+    bytes_per_call: Interval | None = None
+    blocks_per_call: Interval | None = None
+    live_per_call: Interval | None = None
+    mb_per_1000: float | None = None
+    """MiB per thousand calls or constructions."""
+    mb_per_hour: Interval | None = None
+    eta_seconds: Interval | None = None
+    """Time until the process reaches its limit at this rate; None when it never does at this rate."""
+    excluded_bytes_per_call: float | None = None
+    """The smallest steady leak that the data exclude, at the stated confidence."""
+    culprit_type: str | None = None
+    counts: Counts | None = None
+    holders: tuple[Holder, ...] = ()
+    birth_sites: tuple[BirthSite, ...] = ()
+    contexts: tuple[ContextShare, ...] = ()
+    grown: tuple[Grown, ...] = ()
+    advice: str | None = None
+    signals: tuple[str, ...] = ()
+    """The signals that were judged, each with its source, as ``blocks (sys.getallocatedblocks)``."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further facts, merged into the JSON object; keys of the contract cannot be overridden."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the report contract."""
+        out = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "extra"}
+        for key, value in self.extra.items():
+            out.setdefault(str(key), _plain(value))
+        return out
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Finding:
+        """Read back what `to_dict` wrote.
+
+        Raises:
+            ValueError: a key of the contract is missing or has a value that is not of the contract.
+        """
+        known = {f.name for f in fields(cls)} - {"extra"}
+        missing = {"subject", "subject_kind", "verdict", "reason"} - set(data)
+        if missing:
+            raise ValueError(f"a finding without {', '.join(sorted(missing))}")
+        values = {k: v for k, v in data.items() if k in known and v is not None}
+        values["verdict"] = Verdict(values["verdict"])
+        try:
+            for key in ("bytes_per_call", "blocks_per_call", "live_per_call", "mb_per_hour", "eta_seconds"):
+                if key in values:
+                    values[key] = Interval(**values[key])
+            if "one_time_growth" in values:
+                values["one_time_growth"] = OneTimeGrowth(**values["one_time_growth"])
+            if "counts" in values:
+                values["counts"] = Counts(**_only(Counts, values["counts"]))
+            for key, record in (("holders", Holder), ("birth_sites", BirthSite), ("grown", Grown)):
+                values[key] = tuple(record(**_only(record, v)) for v in values.get(key, ()))
+            values["contexts"] = tuple(
+                ContextShare(dict(c["tags"]), c["share"]) for c in values.get("contexts", ())
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"finding {values.get('subject')!r}: {error}") from None
+        values["signals"] = tuple(values.get("signals", ()))
+        return cls(**values, extra={k: v for k, v in data.items() if k not in known})
+
+
+def _only(record: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    # keys may be added to the contract: a reader of version 1 passes over what it does not know
+    names = {f.name for f in fields(record)}
+    return {k: v for k, v in data.items() if k in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StrEnum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

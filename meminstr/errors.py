@@ -52,13 +52,7 @@ class MemoryLimitExceeded(MeminstrError, MemoryError):
     def __reduce__(self) -> tuple[Any, ...]:
         # keyword-only attributes would be lost by BaseException's own reduction, and a worker process
         # sends this error to its parent
-        return (_rebuild_limit, (self.args[0] if self.args else "", dict(self.__dict__)))
-
-
-def _rebuild_limit(message: str, state: dict[str, Any]) -> MemoryLimitExceeded:
-    error = MemoryLimitExceeded(message)
-    error.__dict__.update(state)
-    return error
+        return (type(self), (self.args[0] if self.args else "",), dict(self.__dict__))
 
 
 class LeakDetected(MeminstrError, AssertionError):
@@ -73,4 +67,4 @@ class LeakDetected(MeminstrError, AssertionError):
         self.finding = finding
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.args[0] if self.args else "", self.finding))
+        return (type(self), (self.args[0] if self.args else "", self.finding), dict(self.__dict__))

@@ -8,10 +8,16 @@ What is not known is None, and null in the JSON.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, is_dataclass
-from enum import StrEnum
-from typing import Any
+from enum import Enum, StrEnum
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+_Record = TypeVar("_Record")
+_PACKAGE = __name__.partition(".")[0]
 
 
 class Verdict(StrEnum):
@@ -176,57 +182,136 @@ class Finding:
     """Further facts, merged into the JSON object; keys of the contract cannot be overridden."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of the report contract."""
-        out = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "extra"}
+        """The JSON object of the report contract: plain values only, NaN and infinity as None."""
+        out = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "extra"}
         for key, value in self.extra.items():
-            out.setdefault(str(key), _plain(value))
+            out.setdefault(str(key), plain(value))
         return out
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Finding:
-        """Read back what `to_dict` wrote.
+        """Read back what `to_dict` wrote; keys that are not of the contract go to `extra`.
 
         Raises:
-            ValueError: a key of the contract is missing or has a value that is not of the contract.
+            ValueError: a key of the contract is missing or has a value that is not of the contract; the
+                message names the finding and the key.
         """
+        if not isinstance(data, Mapping):
+            raise ValueError(f"a finding must be an object, not {_kind(data)}")
         known = {f.name for f in fields(cls)} - {"extra"}
         missing = {"subject", "subject_kind", "verdict", "reason"} - set(data)
+        name = data.get("subject")
+        where = f"finding {name!r}" if isinstance(name, str) else "a finding"
         if missing:
-            raise ValueError(f"a finding without {', '.join(sorted(missing))}")
+            raise ValueError(f"{where} without {', '.join(sorted(missing))}")
         values = {k: v for k, v in data.items() if k in known and v is not None}
-        values["verdict"] = Verdict(values["verdict"])
+        try:
+            values["verdict"] = Verdict(str(values.get("verdict")))
+        except ValueError:
+            allowed = ", ".join(Verdict)
+            raise ValueError(f"{where}: verdict {data['verdict']!r} is none of {allowed}") from None
         try:
             for key in ("bytes_per_call", "blocks_per_call", "live_per_call", "mb_per_hour", "eta_seconds"):
                 if key in values:
-                    values[key] = Interval(**values[key])
+                    values[key] = read_record(Interval, values[key])
             if "one_time_growth" in values:
-                values["one_time_growth"] = OneTimeGrowth(**values["one_time_growth"])
+                values["one_time_growth"] = read_record(OneTimeGrowth, values["one_time_growth"])
             if "counts" in values:
-                values["counts"] = Counts(**_only(Counts, values["counts"]))
-            for key, record in (("holders", Holder), ("birth_sites", BirthSite), ("grown", Grown)):
-                values[key] = tuple(record(**_only(record, v)) for v in values.get(key, ()))
-            values["contexts"] = tuple(
-                ContextShare(dict(c["tags"]), c["share"]) for c in values.get("contexts", ())
-            )
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"finding {values.get('subject')!r}: {error}") from None
-        values["signals"] = tuple(values.get("signals", ()))
-        return cls(**values, extra={k: v for k, v in data.items() if k not in known})
+                values["counts"] = read_record(Counts, values["counts"])
+            for key, record in _LISTS.items():
+                values[key] = tuple(read_record(record, v) for v in _list(key, values.get(key, ())))
+            values["signals"] = tuple(str(v) for v in _list("signals", values.get("signals", ())))
+            return read_record(cls, {**values, "extra": {k: v for k, v in data.items() if k not in known}})
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
 
 
-def _only(record: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    # keys may be added to the contract: a reader of version 1 passes over what it does not know
-    names = {f.name for f in fields(record)}
-    return {k: v for k, v in data.items() if k in names}
+_LISTS: dict[str, type] = {
+    "holders": Holder,
+    "birth_sites": BirthSite,
+    "contexts": ContextShare,
+    "grown": Grown,
+}
+
+# by the annotations of the records, which are strings here; other annotations are not checked
+_ALLOWED: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float": (int, float),
+    "float | None": (int, float, type(None)),
+    "bool": (bool,),
+    "Mapping[str, str]": (Mapping,),
+}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, StrEnum):
-        return value.value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+def read_record(record: type[_Record], data: Any) -> _Record:
+    """A record of this file (or one like it) from its JSON object.
+
+    Keys may be added to the contract, so unknown ones are passed over.
+
+    Raises:
+        ValueError: no object, a missing key, or a value of another type than the field's.
+    """
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{record.__name__} must be an object, not {_kind(data)}")
+    values: dict[str, Any] = {}
+    for entry in fields(record):  # type: ignore[arg-type]
+        if entry.name not in data:
+            continue
+        value = data[entry.name]
+        allowed = _ALLOWED.get(str(entry.type), (object,))
+        if not isinstance(value, allowed) or (isinstance(value, bool) and allowed[0] in (int, str)):
+            raise ValueError(f"{entry.name} must be {entry.type}, not {_kind(value)}")
+        values[entry.name] = value
+    try:
+        return record(**values)
+    except TypeError as error:
+        raise ValueError(f"{record.__name__}: {str(error).partition('() ')[2] or error}") from None
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """`value` in the types JSON has: records and mappings as dicts, NaN and infinity as None.
+
+    An object of any other type is shown by its type's name only: a report carries no values of the user's
+    objects.  Nesting deeper than 40 levels (a cycle, as a rule) is cut.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Enum):
+        return plain(value.value, depth + 1)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Integral):
+        # beyond this Python refuses to print a number, and no figure of ours comes near
+        return number if (number := int(value)).bit_length() < 4096 else None
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else None
+    if depth >= 40:
+        return "..."
+    if isinstance(value, Interval) and not math.isfinite(value.value):
+        return None  # an estimate that is not finite is not known
+    if is_dataclass(value) and type(value).__module__.partition(".")[0] == _PACKAGE:
+        return {f.name: plain(getattr(value, f.name), depth + 1) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, AbstractSet):
+        return sorted((plain(v, depth + 1) for v in value), key=str)
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v, depth + 1) for v in value]
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+
+
+def _list(key: str, value: Any) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{key} must be a list, not {_kind(value)}")
     return value
+
+
+def _kind(value: Any) -> str:
+    # the JSON word of a value's type
+    if isinstance(value, Mapping):
+        return "an object"
+    names: dict[type, str] = {list: "a list", tuple: "a list", type(None): "null", str: "a string"}
+    return names.get(type(value), f"a {type(value).__name__}")

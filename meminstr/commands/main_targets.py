@@ -1,0 +1,93 @@
+"""Targets inside the script that is run: instrumented while it is compiled, for no import hook fires for it.
+
+The script's syntax tree gets one more decorator, the outermost, on each ``class`` and ``def`` a target names.
+Line numbers, docstring, ``from __future__`` and the source seen by `inspect` stay as they are.  Whatever is
+made otherwise (``Point = namedtuple(...)``) is listed as skipped.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..errors import UsageError
+from ..instrument.by_name import Instrumentation
+from ..instrument.source_names import parse_quietly, statements, surely_missing
+from ..instrument.targets import Target
+
+_MARK = "__meminstr_instrument__"  # ends in two underscores, so that no class body mangles it
+
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def main_targets(targets: tuple[Target, ...], names: tuple[str, ...]) -> list[Target]:
+    """The targets that speak of the main module, by any of its names."""
+    return [target for target in targets if any(target.matches_module(name) for name in names)]
+
+
+def check_source(targets: list[Target], source: bytes, file: str) -> None:
+    """Refuse a target that the script certainly has not, before it runs.
+
+    Raises:
+        UsageError: names the nearest match.
+    """
+    tree = parse_quietly(source) if targets else None
+    for target in targets:
+        why = tree and surely_missing(target, tree)
+        if why:
+            raise UsageError(f"{target}: {file} {why}")
+
+
+def compile_instrumented(source: bytes, file: str, targets: list[Target], work: Instrumentation) -> types.CodeType:
+    """The code of the main module, with the targets' definitions decorated.
+
+    Raises:
+        SyntaxError: the script's own.
+    """
+    if not targets:
+        return compile(source, file, "exec", dont_inherit=True)
+    tree = ast.parse(source, file)
+    offers: list[tuple[Target, tuple[str, ...]]] = []
+    for path, node in _definitions(tree.body, ()):
+        for target in targets:
+            if target.matches_path(path):
+                _decorate(node, len(offers))
+                offers.append((target, path))
+    found = {target for target, _ in offers}
+    for target in targets:
+        if target not in found and not target.wild_path:
+            work.skip(
+                target,
+                f"__main__:{target.qualified_name}",
+                "is not made by a class or def statement of the script",
+            )
+
+    def instrument(index: int) -> Callable[[Any], Any]:
+        target, path = offers[index]
+        return lambda obj: work.offer(target, "__main__", path, sys.modules["__main__"], obj)
+
+    # in builtins, because the program's own namespace must hold nothing that is not its own
+    setattr(builtins, _MARK, instrument)
+    return compile(tree, file, "exec", dont_inherit=True)
+
+
+def _definitions(body: list[ast.stmt], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], _Definition]]:
+    for node in statements(body):
+        if isinstance(node, _Definition):
+            path = (*above, node.name)
+            yield path, node
+            if isinstance(node, ast.ClassDef):
+                yield from _definitions(node.body, path)
+
+
+def _decorate(node: _Definition, index: int) -> None:
+    # the place of what stands first now: a code object's first line is that of its first decorator
+    first = node.decorator_list[0] if node.decorator_list else node
+    call = ast.Call(ast.Name(_MARK, ast.Load()), [ast.Constant(index)], [])
+    for part in ast.walk(call):
+        ast.copy_location(part, first)
+    node.decorator_list.insert(0, call)

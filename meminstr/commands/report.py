@@ -1,0 +1,47 @@
+"""``meminstr report FILE``: show a report that was written before."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from ..errors import UsageError
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser of all commands."""
+    parser = commands.add_parser(
+        "report",
+        help="show a report that was written before",
+        description="Show a report that was written before: as text, or in another form.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE", help="the JSON file of a report")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the JSON instead of the text")
+    form.add_argument("--html", metavar="OUT", help="write a page that needs no network to this file")
+    parser.set_defaults(main=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Load the file and show it.
+
+    Raises:
+        UsageError: the file is not there, or is no report, or the page cannot be written.
+    """
+    import json
+
+    from ..reports.model import Report
+
+    report = Report.load(options.file)
+    if options.html is not None:
+        try:
+            report.to_html(options.html)
+        except OSError as error:
+            raise UsageError(f"--html {options.html} cannot be written: {error.strerror or error}") from None
+        return 0
+    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if options.json else str(report)
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,190 @@
+"""From a judgement to a `Finding` with the units people use: bytes per call, MiB per hour, time to the limit.  Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..judgement import Judgement, eta
+from ..snapshot import Snapshot, SubjectRecord
+from ..units import MIB
+from ..verdict import Counts, Finding, Interval, OneTimeGrowth, Verdict
+from .reckoning import PROCESS, Reckoned
+
+_SMALL_BLOCK = Interval(64.0, 16.0, 512.0)
+"""Bytes of a small-object block of which nothing more is known: pymalloc's size classes span these limits."""
+
+_RESIDENT_TELLS = 4 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is left to the limit, in bytes; None when there is no limit or no reading."""
+
+    bytes: int | None
+    limit_bytes: int | None
+
+
+def finding_of(
+    reckoned: Reckoned,
+    snapshot: Snapshot,
+    room: Room,
+    *,
+    counts: Counts | None = None,
+    instance_bytes: float = 0.0,
+) -> Finding:
+    """The numbers of one finding; holders and sites are added by `explaining`.
+
+    Args:
+        reckoned: the judged subject.
+        snapshot: where it was recorded.
+        room: what is left to the limit.
+        counts: a class's life counts.
+        instance_bytes: mean owned size of a class's survivors.
+    """
+    record, judged = reckoned.record, reckoned.judgement
+    if record is None:
+        return _process_finding(reckoned, snapshot, room)
+    per_call = _bytes_per_call(record, judged, counts, instance_bytes)
+    blocks = judged.rates.get("blocks") if record.kind == "function" else None
+    live = judged.rates.get("retained") or judged.rates.get("live") if record.kind == "class" else None
+    grows = judged.verdict in (Verdict.LEAKING, Verdict.GROWING)
+    per_second = _calls_per_second(record)
+    left = None
+    if grows and per_call is not None and room.bytes is not None:
+        left = eta(per_call, room.bytes, per_second)
+    return Finding(
+        subject=record.name,
+        subject_kind=record.kind,
+        verdict=judged.verdict,
+        reason=_reason(reckoned),
+        memory_kind=judged.memory_kind,
+        calls=record.calls,
+        onset_call=None if judged.onset_x is None or not grows else int(judged.onset_x),
+        one_time_growth=_one_time(reckoned),
+        bytes_per_call=per_call if grows else None,
+        blocks_per_call=blocks if grows else None,
+        live_per_call=live if grows else None,
+        mb_per_1000=per_call.value * 1000 / MIB if grows and per_call is not None else None,
+        mb_per_hour=per_call.scaled(per_second * 3600 / MIB) if grows and per_call is not None else None,
+        eta_seconds=left,
+        excluded_bytes_per_call=None if grows else _excluded(judged, record, instance_bytes),
+        counts=counts,
+        signals=tuple(f"{s.name} ({s.source})" if s.source else s.name for s in judged.signals),
+        extra=_extra(reckoned),
+    )
+
+
+def _process_finding(reckoned: Reckoned, snapshot: Snapshot, room: Room) -> Finding:
+    judged = reckoned.judgement
+    grows = judged.verdict in (Verdict.LEAKING, Verdict.GROWING)
+    view = snapshot.process.get("resident")
+    rate = judged.rates.get("heap") or judged.rates.get("resident")
+    # a growth found beside a function counts that function's calls, not seconds: no rate by the hour from it
+    by_second = "outside of them" not in judged.reason
+    return Finding(
+        subject=PROCESS,
+        subject_kind=PROCESS,
+        verdict=judged.verdict,
+        reason=judged.reason,
+        memory_kind=judged.memory_kind,
+        one_time_growth=None,
+        mb_per_hour=rate.scaled(3600 / MIB) if grows and by_second and rate is not None else None,
+        eta_seconds=(
+            eta(rate, room.bytes, 1.0)
+            if grows and by_second and rate is not None and room.bytes is not None
+            else None
+        ),
+        signals=tuple(f"{s.name} ({s.source})" if s.source else s.name for s in judged.signals),
+        extra={} if view is None else {"history": history(view.x, view.mean)},
+    )
+
+
+def _reason(reckoned: Reckoned) -> str:
+    reason = reckoned.judgement.reason
+    return "; ".join((reason, *reckoned.notes))
+
+
+def _one_time(reckoned: Reckoned) -> OneTimeGrowth | None:
+    quiet = reckoned.judgement.verdict in (Verdict.CLEAN, Verdict.WARMING_UP, Verdict.INCONCLUSIVE)
+    return reckoned.one_time if quiet and not reckoned.outside else None
+
+
+def _extra(reckoned: Reckoned) -> dict[str, object]:
+    record = reckoned.record
+    out: dict[str, object] = {}
+    if record is None:
+        return out
+    if record.failures:
+        out["failures_of_sampled_calls"] = record.failures
+    out["samples"] = record.samples
+    view = record.series.get("live") or record.series.get("blocks") or record.series.get("resident")
+    if view is not None and len(view) > 1:
+        out["history"] = history(view.x, view.mean)
+    return out
+
+
+def history(x: object, y: object) -> list[list[float]]:
+    """Pairs for a small chart."""
+    return [[round(a, 3), round(b, 1)] for a, b in zip(x, y, strict=True)]  # type: ignore[call-overload]
+
+
+def _bytes_per_call(
+    record: SubjectRecord, judged: Judgement, counts: Counts | None, instance_bytes: float
+) -> Interval | None:
+    if record.kind == "class":
+        live = judged.rates.get("retained") or judged.rates.get("live")
+        return None if live is None or not instance_bytes else live.scaled(instance_bytes)
+    blocks, heap, resident = (judged.rates.get(n) for n in ("blocks", "heap", "resident"))
+    if blocks is None and heap is None:
+        return resident
+    heap_value = _positive(heap)
+    if blocks is None or blocks.value <= 0:
+        return heap_value
+    size = _block_size(record, blocks, heap_value, resident)
+    return Interval(
+        heap_value.value + blocks.value * size.value,
+        (heap_value.low or 0.0) + max(0.0, blocks.low if blocks.low is not None else 0.0) * (size.low or 0.0),
+        (heap_value.high or 0.0) + max(0.0, blocks.high or blocks.value) * (size.high or size.value),
+    )
+
+
+def _positive(rate: Interval | None) -> Interval:
+    if rate is None or rate.value <= 0:
+        return Interval(0.0, 0.0, max(0.0, rate.high or 0.0) if rate else 0.0)
+    return Interval(rate.value, max(0.0, rate.low or 0.0), rate.high if rate.high is not None else rate.value)
+
+
+def _block_size(record: SubjectRecord, blocks: Interval, heap: Interval, resident: Interval | None) -> Interval:
+    """Mean bytes of a leaked block: from the resident set where it grew enough to tell, else the size classes."""
+    view = record.series.get("resident")
+    if resident is not None and view is not None and len(view) > 1 and blocks.value > 0:
+        grown = view.mean[-1] - view.mean[len(view) // 2]
+        if grown > _RESIDENT_TELLS:
+            size = (resident.value - heap.value) / blocks.value
+            if 16 <= size <= 512:
+                return Interval(size, size * 0.8, size * 1.25)
+    return _SMALL_BLOCK
+
+
+def _excluded(judged: Judgement, record: SubjectRecord, instance_bytes: float) -> float | None:
+    """Bytes per call of the smallest leak that the histories exclude: the sum over what each signal would miss."""
+    if judged.verdict is Verdict.INSUFFICIENT_DATA:
+        return None
+    by_name = {s.name: s.excluded_rate for s in judged.signals}
+    if record.kind == "class":
+        rate = by_name.get("live")
+        return None if rate is None or not instance_bytes else rate * instance_bytes
+    blocks, heap = by_name.get("blocks"), by_name.get("heap")
+    if blocks is None and heap is None:
+        return by_name.get("resident")
+    return (blocks or 0.0) * _SMALL_BLOCK.value + (heap or 0.0)
+
+
+def _calls_per_second(record: SubjectRecord) -> float:
+    views = [v for v in record.series.values() if len(v) > 1]
+    if not views:
+        return 0.0
+    view = max(views, key=len)
+    seconds = view.t[-1] - (view.first[1] if view.first else view.t[0])
+    calls = view.x[-1] - (view.first[0] if view.first else view.x[0])
+    return calls / seconds if seconds > 0 else 0.0

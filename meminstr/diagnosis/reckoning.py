@@ -1,0 +1,216 @@
+"""From a `Snapshot` to judgements: every subject judged, growth attributed to the caller it belongs to.  Pure.
+
+The counters are the process's: a function's history says that *something* grows with its calls.  Whether it is the
+function is settled by three witnesses, in this order:
+
+1. the changes across its sampled calls, where nothing else ran meanwhile: they add up to the growth, or they do not;
+2. least squares over windows, where calls overlap;
+3. failing both, a function that is the only one guarded answers for what grows with its calls.
+
+Growth that no guarded function answers for is the process's own finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ..attribution import Share, attribute, explained
+from ..judgement import BoundedFill, Judgement, Policy, Signal, judge
+from ..snapshot import Snapshot, SubjectRecord
+from ..verdict import Interval, OneTimeGrowth, Verdict
+
+PROCESS = "process"
+_UNITS = {"blocks": "block", "live": "instance", "retained": "instance"}
+_ACCUSED = (Verdict.LEAKING, Verdict.GROWING)
+_ONE_TIME_FLOOR = 256 * 1024
+_SURE = 2.576
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoned:
+    """One subject with what was decided of it."""
+
+    record: SubjectRecord | None
+    """None for the process."""
+    judgement: Judgement
+    one_time: OneTimeGrowth | None = None
+    share: Share | None = None
+    outside: bool = False
+    """The process grows with this function's calls, but not in them."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """All subjects of a snapshot, judged."""
+
+    subjects: tuple[Reckoned, ...]
+    process: Reckoned
+    shares: Mapping[str, Mapping[str, Share]] = field(default_factory=dict)
+
+
+def signals_of(series: Mapping[str, object], sources: Mapping[str, str]) -> list[Signal]:
+    """Histories as the judge takes them."""
+    return [
+        Signal(name, _UNITS.get(name, "byte"), view, sources.get(name, ""))  # type: ignore[arg-type]
+        for name, view in series.items()
+        if len(view)  # type: ignore[arg-type]
+    ]
+
+
+def function_policy(horizon: float, floors: Mapping[str, float]) -> Policy:
+    """The policy for functions: the horizon counts calls."""
+    return Policy(horizon=horizon, x_unit="call", floors=floors)
+
+
+def judge_function(
+    record: SubjectRecord, horizon: float, snapshot_sources: Mapping[str, str], floors: Mapping[str, float],
+    fill: BoundedFill | None = None,
+) -> Judgement:  # fmt: skip
+    """Judge one function by its history alone, before attribution."""
+    policy = function_policy(record.horizon or horizon, floors)
+    return judge(signals_of(record.series, snapshot_sources), policy, bounded_fill=fill)
+
+
+def judge_class(record: SubjectRecord, horizon: float, sources: Mapping[str, str]) -> Judgement:
+    """Judge one class by its live and retained counts."""
+    series = {k: v for k, v in record.series.items() if k in ("live", "retained")}
+    policy = Policy(horizon=record.horizon or horizon, x_unit="construction")
+    return judge(signals_of(series, sources), policy)
+
+
+def reckon(
+    snapshot: Snapshot, *, horizon: float = 5000.0, fills: Mapping[str, BoundedFill] | None = None
+) -> Reckoning:
+    """Judge every subject of a snapshot.
+
+    Args:
+        snapshot: what was recorded.
+        horizon: calls or constructions that growth must last.
+        fills: by function, what the census of bounded containers says.
+    """
+    fills = fills or {}
+    shares: dict[str, dict[str, Share]] = {}
+    functions = [r for r in snapshot.subjects if r.kind == "function"]
+    judged: list[Reckoned] = []
+    for record in functions:
+        found = judge_function(record, horizon, snapshot.sources, snapshot.floors, fills.get(record.name))
+        judged.append(Reckoned(record, found, one_time_growth(record, found)))
+    accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
+    if accused and len(functions) > 1:
+        wanted = {s.name for r in accused for s in r.judgement.signals if s.verdict in _ACCUSED}
+        for signal in wanted & {"blocks", "heap", "resident"}:
+            shares[signal] = attribute(snapshot.windows, signal)
+    judged = [_attributed(r, shares, alone=len(functions) == 1) for r in judged]
+    for record in snapshot.subjects:
+        if record.kind != "function":
+            found = judge_class(record, horizon, snapshot.sources)
+            judged.append(Reckoned(record, found, one_time_growth(record, found)))
+    process = Reckoned(None, _judge_process(snapshot, [r for r in judged if r.outside]))
+    return Reckoning(tuple(judged), process, shares)
+
+
+def _judge_process(snapshot: Snapshot, outside: list[Reckoned]) -> Judgement:
+    policy = Policy(horizon=600.0, x_unit="second", floors=snapshot.floors, min_samples_horizon=200)
+    own = judge(signals_of(snapshot.process, snapshot.sources), policy)
+    if own.verdict in _ACCUSED or not outside:
+        return own
+    # a leak that grows with a function's calls but outside of them: a thread, a callback, the code between calls
+    worst = max(outside, key=lambda r: r.judgement.verdict.severity)
+    name = worst.record.name if worst.record else ""
+    reason = f"{worst.judgement.reason}; it grows with the calls of {name}, but outside of them"
+    return replace(worst.judgement, reason=reason)
+
+
+def _attributed(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], *, alone: bool) -> Reckoned:
+    record, found = one.record, one.judgement
+    if record is None or found.verdict not in _ACCUSED:
+        return one
+    leading = [s for s in found.signals if s.verdict in _ACCUSED and s.rate is not None]
+    for signal in leading:
+        rate = signal.rate.value if signal.rate else 0.0
+        if rate <= 0 or signal.name not in record.deltas:
+            return one  # descriptors, threads: no deltas to ask
+        share = shares.get(signal.name, {}).get(record.name)
+        says = explained(shares.get(signal.name, {}), record.name, rate)
+        if not record.overlapped:
+            inside = _inside(record, signal.name, rate)
+            if inside is True:
+                return replace(one, share=share)
+            if inside is False and says != "this":
+                return _acquitted(one, "between the calls, not in them" if alone else "elsewhere")
+        if says in ("this", "collinear"):
+            notes = one.notes
+            if share is not None and share.collinear_with:
+                others = ", ".join(share.collinear_with[:3])
+                notes = (
+                    *notes,
+                    f"its calls cannot be told from those of {others}: the growth belongs to one of them",
+                )
+            return replace(one, share=share, notes=notes)
+        if says == "another":
+            return _acquitted(one, "in calls of others")
+    return one
+
+
+def _inside(record: SubjectRecord, signal: str, rate: float) -> bool | None:
+    """Whether sampled calls account for the rate: True, False, or None when they cannot tell."""
+    facts = record.deltas[signal]
+    if facts.samples < 8:
+        return None
+    if facts.mean - facts.slack - _SURE * facts.error > 0.3 * rate:
+        return True
+    if facts.mean + _SURE * facts.error < 0.3 * rate:
+        return False
+    return None
+
+
+def _acquitted(one: Reckoned, where: str) -> Reckoned:
+    assert one.record is not None
+    reason = f"the process grows while it is called, but {where}"
+    judgement = replace(one.judgement, verdict=Verdict.CLEAN, reason=reason, memory_kind=None, onset_x=None)
+    return replace(one, judgement=judgement, outside=True)
+
+
+def one_time_growth(record: SubjectRecord, found: Judgement) -> OneTimeGrowth | None:
+    """What a subject took once and kept, from its early sampled calls; None below 256 KiB or while it still grows.
+
+    The moment is the call by which 95 % of it had been taken.
+    """
+    if found.verdict in _ACCUSED:
+        return None
+    best: OneTimeGrowth | None = None
+    for signal in ("heap", "resident"):
+        facts = record.deltas.get(signal)
+        if facts is None or not facts.early:
+            continue
+        total, until, level = 0.0, 0, 0.0
+        for _, change in facts.early:
+            total += change
+        if total < _ONE_TIME_FLOOR:
+            continue
+        for call, change in facts.early:
+            level += change
+            if level >= 0.95 * total:
+                until = call
+                break
+        # growth after that moment, as far as samples saw it, must be small beside it
+        later = facts.estimated_total - total
+        if later > 0.25 * total:
+            continue
+        if best is None or total > best.bytes:
+            best = OneTimeGrowth(int(total), until)
+    return best
+
+
+def settled(reckoned: Reckoned) -> Reckoned:
+    """Word a clean verdict with a one-time growth behind it."""
+    if reckoned.one_time is None or reckoned.judgement.verdict is not Verdict.CLEAN or reckoned.outside:
+        return reckoned
+    return replace(reckoned, judgement=replace(reckoned.judgement, reason="settled"))
+
+
+def rate_of(found: Judgement, signal: str) -> Interval | None:
+    """The rate of one signal per call, where it is known."""
+    return found.rates.get(signal)

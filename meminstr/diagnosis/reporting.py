@@ -1,0 +1,197 @@
+"""`report`: the verdicts of everything instrumented, with their evidence, as a `Report`."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from ..errors import UsageError
+from ..faults import faults, note_fault
+from ..probes import process_meter
+from ..probes.container import tightest_limit
+from ..registry import ControllerMemoryTracker
+from ..reports.model import Cost, ProcessFacts, Report
+from ..seed_counts import each_bytes
+from ..settings import current
+from ..snapshot import Snapshot
+from ..subjects import ClassSubject
+from ..verdict import Finding
+from .explaining import explain_class, explain_function
+from .figures import Room, finding_of
+from .looking import bounded_fill
+from .reckoning import Reckoned, reckon, settled
+from .taking import record_of, take
+
+
+def report(
+    diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMemoryTracker | None = None
+) -> Report:
+    """Judge everything instrumented so far.
+
+    Args:
+        diagnose: collect garbage first (unless the program switched the collector off), so that what has outlived its
+            cleanup is known to be retained; and look for holders, birth sites and what grew, within the settings'
+            ``diagnose_seconds``.  False: figures and verdicts only, in milliseconds.
+        baseline: path of a file of accepted fingerprints; holders in it are marked ``known``.
+        tracker: whose subjects (default: `meminstr.tracker`).
+
+    Returns:
+        A `Report`: print it, or ask it for `findings`, `leaks`, `to_json`, `to_html`.
+
+    Raises:
+        UsageError: a baseline that cannot be read, or a tracker that is none.
+    """
+    if tracker is None:
+        from ..registry import tracker as the_global_one
+
+        tracker = the_global_one
+    if not isinstance(tracker, ControllerMemoryTracker):
+        raise UsageError(f"tracker={tracker!r} is not allowed: a ControllerMemoryTracker, or None")
+    known = _baseline(baseline)
+    collected = False
+    if diagnose and gc.isenabled():
+        # a program that switched its collector off keeps its cycles: collecting them would change what it does
+        gc.collect()
+        collected = True
+    reading = tracker.read_now()
+    with tracker.sampler.not_ours():
+        return _report(tracker, reading, diagnose, collected, known)
+
+
+def _report(
+    tracker: ControllerMemoryTracker,
+    reading: dict[str, float],
+    diagnose: bool,
+    collected: bool,
+    known: frozenset[str],
+) -> Report:
+    settings = current()
+    fills = {}
+    if diagnose:
+        for subject in list(tracker.functions.values()):
+            try:
+                if subject.state.get("containers") is not None:
+                    fill = bounded_fill(subject, record_of(subject, tracker.sampler.clock()))
+                    if fill is not None:
+                        fills[subject.name] = fill
+                    elif subject.state.pop("restart", False):
+                        subject.restart()
+            except Exception as error:
+                note_fault(f"containers of {subject.name}", error)
+    snapshot = take(tracker, reading)
+    limit = tightest_limit()
+    resident = reading.get("resident")
+    left = max(0, limit.bytes - int(resident)) if limit is not None and resident is not None else None
+    room = Room(left, limit.bytes if limit is not None else None)
+    reckoning = reckon(snapshot, horizon=settings.horizon, fills=fills)
+    findings = []
+    ends = time.perf_counter() + settings.diagnose_seconds
+    for one in sorted([*reckoning.subjects, reckoning.process], key=lambda r: -r.judgement.verdict.severity):
+        finding = _finding(tracker, settled(one), snapshot, room)
+        if diagnose:
+            finding = _explained(tracker, finding, max(0.05, ends - time.perf_counter()))
+        findings.append(_marked(finding, known))
+    cost_seconds = tracker.sampler.budget.spent + tracker.sampler.analysis_seconds
+    cpu = max(1e-9, time.process_time() - tracker.started_cpu)
+    return Report(
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        process=ProcessFacts(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            python=f"{platform.python_implementation()} {platform.python_version()}",
+            command=_command(),
+            started_at=datetime.fromtimestamp(tracker.started_wall, UTC).isoformat(timespec="milliseconds"),
+            resident_bytes=None if resident is None else int(resident),
+            peak_bytes=_peak(),
+            limit_bytes=room.limit_bytes,
+            signals=tracker.sampler.sources(),
+        ),
+        cost=Cost(
+            seconds=round(cost_seconds, 6),
+            share_of_cpu=round(min(1.0, cost_seconds / cpu), 6),
+            bytes=tracker.size_bytes(),
+        ),
+        findings=tuple(findings),
+        errors=tuple(faults()),
+        breaches=tuple(tracker.breaches),
+        extra=_extra(tracker, collected),
+    )
+
+
+def _finding(tracker: ControllerMemoryTracker, one: Reckoned, snapshot: Snapshot, room: Room) -> Finding:
+    name = one.record.name if one.record is not None and one.record.kind == "class" else None
+    subject = tracker.classes.get(name) if name is not None else None
+    if subject is None:
+        return finding_of(one, snapshot, room)
+    survivors = subject.follower.live_objects(20)
+    try:
+        each = each_bytes(survivors)
+    except Exception as error:
+        note_fault(f"sizing {name}", error)
+        each = 0.0
+    finally:
+        survivors.clear()
+    return finding_of(one, snapshot, room, counts=subject.follower.counts(), instance_bytes=each)
+
+
+def _explained(tracker: ControllerMemoryTracker, finding: Finding, budget_seconds: float) -> Finding:
+    try:
+        subject: Any
+        if finding.subject_kind == "class":
+            subject = tracker.classes.get(finding.subject)
+            if isinstance(subject, ClassSubject):
+                return explain_class(finding, subject, tracker, budget_seconds)
+        elif finding.subject_kind == "function":
+            subject = tracker.functions.get(finding.subject)
+            if subject is not None:
+                return explain_function(finding, subject, tracker, budget_seconds)
+    except Exception as error:
+        note_fault(f"explaining {finding.subject}", error)
+    return finding
+
+
+def _peak() -> int | None:
+    try:
+        return process_meter.lifetime_bytes()
+    except Exception as error:
+        note_fault("peak of the process", error)
+        return None
+
+
+def _baseline(path: Any) -> frozenset[str]:
+    if path is None:
+        return frozenset()
+    from ..evidence.baseline import load
+
+    return frozenset(load(path))
+
+
+def _marked(finding: Finding, known: frozenset[str]) -> Finding:
+    if not known or not finding.holders:
+        return finding
+    from dataclasses import replace
+
+    return replace(finding, holders=tuple(replace(h, known=h.fingerprint in known) for h in finding.holders))
+
+
+def _command() -> str | None:
+    # the program's own name only: arguments may carry secrets
+    argv = getattr(sys, "orig_argv", None) or sys.argv
+    return " ".join([os.path.basename(sys.executable or "python"), *argv[1:2]]) if argv else None
+
+
+def _extra(tracker: ControllerMemoryTracker, collected: bool) -> dict[str, Any]:
+    extra: dict[str, Any] = {"collected": collected}
+    if tracker.parent_pid is not None:
+        extra["forked_from"] = tracker.parent_pid
+    if tracker.dropped:
+        extra["subjects_dropped"] = tracker.dropped
+    if tracker.breach_count > len(tracker.breaches):
+        extra["breaches_in_all"] = tracker.breach_count
+    return extra

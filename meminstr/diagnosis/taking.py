@@ -1,0 +1,80 @@
+"""From a live tracker to a frozen `Snapshot`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from ..registry import ControllerMemoryTracker, Subject
+from ..sampling import MEMORY_SIGNALS
+from ..snapshot import DeltaFacts, Snapshot, SubjectRecord, Window
+from ..subjects import ClassSubject, Deltas
+
+
+def take(tracker: ControllerMemoryTracker, reading: Mapping[str, float]) -> Snapshot:
+    """Freeze everything the tracker recorded, with a reading taken just now."""
+    sampler = tracker.sampler
+    now = sampler.clock()
+    floors = {
+        name: float(floor)
+        for name, probe in sampler.probes().items()
+        if (floor := getattr(probe.probe, "floor", None)) is not None
+    }
+    return Snapshot(
+        at_seconds=now - sampler.started,
+        reading=dict(reading),
+        process={name: series.view() for name, series in list(sampler.series.items())},
+        sources={name: probe.source for name, probe in sampler.probes().items()},
+        subjects=tuple(record_of(subject, now) for subject in tracker.subjects()),
+        windows=tuple(
+            Window(
+                seconds=values[len(MEMORY_SIGNALS)] - sampler.started,
+                reading={s: values[i] for i, s in enumerate(MEMORY_SIGNALS) if values[i] >= 0},
+                calls=calls,
+            )
+            for values, calls in tracker.windows()
+        ),
+        floors=floors,
+    )
+
+
+def record_of(subject: Subject, now: float) -> SubjectRecord:
+    """Freeze one subject."""
+    if isinstance(subject, ClassSubject):
+        calls = subject.follower.counts().constructed
+        failures = 0
+        overlapped = threading.active_count() > 1
+    else:
+        calls = subject.calls()
+        failures = subject.failures
+        overlapped = bool(subject.overlapped) or threading.active_count() > 1
+    series = {name: one.view() for name, one in subject.series.items()}
+    last = max((view.last[1] for view in series.values() if view.last), default=now)
+    return SubjectRecord(
+        name=subject.name,
+        kind=subject.kind,
+        calls=calls,
+        samples=subject.samples,
+        failures=failures,
+        series=series,
+        deltas=_deltas(subject.deltas),
+        overlapped=overlapped,
+        horizon=subject.horizon,
+        idle_seconds=max(0.0, now - last),
+    )
+
+
+def _deltas(deltas: Deltas) -> dict[str, Any]:
+    out = {}
+    for index, name in enumerate(MEMORY_SIGNALS):
+        samples, mean, error = deltas.recent(index)
+        out[name] = DeltaFacts(
+            samples=samples,
+            mean=mean,
+            error=error,
+            estimated_total=deltas.gap_sum[index],
+            slack=deltas.slack() if name == "blocks" else 0.0,
+            early=tuple(deltas.early_growth(index)),
+        )
+    return out

@@ -1,0 +1,121 @@
+"""The map of what lies near the roots: a breadth-first walk that can stop and go on at any moment.
+
+It pays for the first few levels only (modules, their globals, attributes of those); the long way from a
+suspect up to this map is walked by `backward`.  Where that is not possible (objects frozen out of the
+collector's sight, arrays of objects, heaps so large that one scan would be a noticeable pause) the walk simply
+goes on, in steps of a few microseconds, until everything is found or the budget is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .roots import Root, Roots
+from .safe import ATOMS, children, object_arrays
+
+_WIDE = 4_000
+"""A container with more members than this is expanded only after everything narrower."""
+_CHECK_EVERY = 256
+
+
+class ForwardMap:
+    """Objects reached from the roots, each with the object through which it was reached first."""
+
+    __slots__ = ("_arrays", "_clock", "_frontier", "_next", "_wide", "own", "parent", "reached", "targets")
+
+    def __init__(
+        self, roots: Roots, targets: set[int], own: set[int], clock: Callable[[], float]
+    ) -> None:
+        self.reached: dict[int, Any] = {}
+        """The objects reached, by id; keeping them is what keeps their ids valid."""
+        self.parent: dict[int, Any] = {}
+        self.targets = targets
+        self.own = own
+        self._clock = clock
+        self._arrays = object_arrays()
+        self._frontier: list[Any] = []
+        self._next: list[Any] = []
+        self._wide: list[Any] = []
+        own.update(map(id, (self.reached, self.parent, targets, self._frontier, self._next, self._wide, roots.order)))
+        own.update((id(roots.modules), id(own)))
+        for root in roots.order:
+            if type(root) is Root:
+                own.update((id(root), id(root.values)))
+                own.update(map(id, root.values))
+            else:
+                self.reached[id(root)] = root
+        for root in roots.order:
+            if type(root) is Root:
+                self._adopt(root, [value for _, value in root.values])
+            else:
+                self._frontier.append(root)
+        # what a frame holds is as near as what a module's namespace holds
+        self._frontier.reverse()
+
+    def expand(self, deadline: float, most: int | None) -> bool:
+        """Walk on until all targets are found, `most` objects are known, or the clock passes `deadline`.
+
+        Returns:
+            True when there is nothing left to expand.
+        """
+        count = 0
+        while True:
+            while self._frontier:
+                holder = self._frontier.pop()
+                self._look_into(holder)
+                count += 1
+                if count % _CHECK_EVERY == 0 and self._must_stop(deadline, most):
+                    return False
+            if self._next:
+                self._next.reverse()  # `pop` takes from the end; the order of discovery is the order of preference
+                self._frontier, self._next = self._next, self._frontier
+            elif self._wide and (most is None):
+                self._adopt(wide := self._wide.pop(0), children(wide, self._arrays), wide_too=True)
+            else:
+                return not self._wide
+            if self._must_stop(deadline, most):
+                return False
+
+    def _must_stop(self, deadline: float, most: int | None) -> bool:
+        return not self.targets or (most is not None and len(self.reached) > most) or self._clock() > deadline
+
+    def _look_into(self, holder: Any) -> None:
+        found = children(holder, self._arrays)
+        if len(found) <= _WIDE:
+            self._adopt(holder, found)
+            return
+        self._wide.append(holder)
+        for child in found:
+            key = id(child)
+            if key in self.targets:
+                self._record(key, child, holder)
+
+    def _adopt(self, holder: Any, found: list[Any], wide_too: bool = False) -> None:
+        reached, own, targets, queue = self.reached, self.own, self.targets, self._next
+        for child in found:
+            key = id(child)
+            if key in reached:
+                continue
+            if key in targets:
+                self._record(key, child, holder)
+            elif type(child) not in ATOMS and key not in own:
+                reached[key] = child
+                self.parent[key] = holder
+                queue.append(child)
+
+    def _record(self, key: int, child: Any, holder: Any) -> None:
+        # a suspect is a leaf: no path may lead through one suspect to another
+        self.reached[key] = child
+        self.parent[key] = holder
+        self.targets.discard(key)
+
+    def chain(self, obj: Any) -> list[Any]:
+        """The objects from the root down to `obj`, both included."""
+        steps = [obj]
+        seen = {id(obj)}
+        while (holder := self.parent.get(id(steps[-1]))) is not None and id(holder) not in seen:
+            seen.add(id(holder))
+            steps.append(holder)
+        steps.reverse()
+        return steps

@@ -1,0 +1,241 @@
+"""Why objects are still alive: the shortest chain of strong references from a root to each, grouped.
+
+Two walks that meet: `forward` maps what lies near the roots, `backward` goes from a few suspects up to that map;
+`patterns` then finds the other suspects that are held the same way.  Because the first level of the map that is
+met is the nearest one, the chain is a shortest one.  What nothing reaches is said to be held from outside
+Python, by a suspended coroutine or generator, by a stored traceback, or to be a cycle that waits for the
+collector.  Everything the walks make is dropped at the end: no object lives longer because it was looked at.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..verdict import Holder
+from .backward import BackwardWalk
+from .forward import ForwardMap
+from .grouping import group
+from .paths import Path, end_kind, path_of
+from .patterns import alike
+from .retained import retained_bytes
+from .roots import find_roots
+from .safe import is_a
+
+_NEAR = 30_000
+"""Objects on the map before the backward walk begins: some 40 ms."""
+_REPRESENTATIVES = 16
+_LONGEST_PAUSE = 0.15
+_FROZEN_BY_PYTHON = 1_000
+"""Python 3.12 itself starts with some hundred objects frozen; `gc.freeze` freezes tens of thousands."""
+_SCAN_SECONDS_PER_BLOCK = 25e-9
+"""First guess of a scan's time, from `sys.getallocatedblocks`; the first scan replaces it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What `find_holders` found."""
+
+    groups: tuple[Holder, ...]
+    examined: int
+    """Objects whose holder is known, out of those asked for."""
+    complete: bool
+    """Every object has its path; False when the budget ended before."""
+    seconds: float
+    note: str | None = None
+
+
+def find_holders(
+    objects: Sequence[object],
+    *,
+    budget_seconds: float = 0.5,
+    exclude: Iterable[object] = (),
+    clock: Callable[[], float] = time.perf_counter,
+) -> Holding:
+    """Find what holds `objects`.
+
+    Args:
+        objects: the suspects; the sequence itself is not taken for a holder.
+        budget_seconds: time after which a partial answer is given.
+        exclude: objects that are not holders, such as the caller's own lists.
+        clock: seconds, monotonic.
+
+    Returns:
+        Groups of objects held in the same way, the largest first.
+    """
+    started = clock()
+    search = _Search(objects, exclude, clock, started + budget_seconds)
+    try:
+        search.run()
+        groups = search.groups()
+        examined = sum(count for path, count in search.counts().items() if path.root != "unknown")
+        return Holding(groups, examined, search.complete, clock() - started, search.note())
+    finally:
+        search.forget()
+
+
+class _Search:
+    """One diagnosis; all that it keeps is dropped by `forget`."""
+
+    def __init__(
+        self, objects: Sequence[Any], exclude: Iterable[Any], clock: Callable[[], float], deadline: float
+    ) -> None:
+        self.clock = clock
+        self.deadline = deadline
+        self.started = clock()
+        self.suspects = {id(obj): obj for obj in objects}
+        self.left = dict(self.suspects)
+        self.found: dict[Path, list[Any]] = {}
+        self.own: set[int] = {id(objects), id(exclude), *map(id, exclude)}
+        self.own.update(map(id, (self.suspects, self.left, self.found, self.own, self.__dict__)))
+        self.roots = find_roots(self.own)
+        self.targets = set(self.suspects)
+        self.map = ForwardMap(self.roots, self.targets, self.own, clock)
+        self.walked_far = False
+        self.complete = True
+        self.frozen = gc.get_freeze_count()
+
+    def run(self) -> None:
+        """Find a path for every suspect, or as many as the budget allows."""
+        self.map.expand(min(self.deadline, self.started + (self.deadline - self.started) * 0.3), _NEAR)
+        self._take_from_map()
+        scan_seconds = sys.getallocatedblocks() * _SCAN_SECONDS_PER_BLOCK
+        if self.left and scan_seconds > _LONGEST_PAUSE:
+            self._walk_far(set(self.left), 1.0)
+        while self.left and self.clock() < self.deadline and scan_seconds <= _LONGEST_PAUSE:
+            self._round(scan_seconds)
+        for obj in list(self.left.values()):
+            self._settle(obj, path_of([obj], self.roots, "unknown"))
+            self.complete = False
+
+    def counts(self) -> dict[Path, int]:
+        """How many suspects each path holds."""
+        return {path: len(held) for path, held in self.found.items()}
+
+    def groups(self) -> tuple[Holder, ...]:
+        """The result; sizes are estimated in what is left of the budget, and a tenth of a second at least."""
+        retained: dict[Path, int | None] = {}
+        until = max(self.deadline, self.clock() + 0.02)
+        for path, held in sorted(self.found.items(), key=lambda item: -len(item[1])):
+            retained[path] = retained_bytes(held, clock=self.clock, deadline=until)
+        return group(self.counts(), retained)
+
+    def note(self) -> str | None:
+        """What the reader must know to believe the answer as far as it goes, and no further."""
+        notes = []
+        if not self.complete:
+            notes.append("the time budget ended before every path was found")
+        if self.frozen > _FROZEN_BY_PYTHON:
+            notes.append(f"{self.frozen} objects are frozen (gc.freeze): chains through them may be missing")
+        return "; ".join(notes) or None
+
+    def forget(self) -> None:
+        """Drop every reference to objects of the program."""
+        self.__dict__.clear()
+
+    # ---- the two walks
+
+    def _round(self, scan_seconds: float) -> None:
+        chosen = self._representatives()
+        self.own.add(id(chosen))
+        walk = BackwardWalk(self.map.reached, self.own, self.clock, self.deadline, scan_seconds)
+        walk.run(chosen)
+        lost = [obj for obj in chosen if not walk.solved(obj)]
+        self.own.add(id(lost))
+        if lost and not self.walked_far:
+            self._walk_far(set(self.left) | set(walk.known), 0.7)
+        for obj in chosen:
+            if id(obj) in self.left:
+                self._conclude(obj, walk)
+
+    def _representatives(self) -> list[Any]:
+        by_type: dict[type, list[Any]] = {}
+        for obj in self.left.values():
+            by_type.setdefault(type(obj), []).append(obj)
+        chosen: list[Any] = []
+        share = max(1, _REPRESENTATIVES // len(by_type))
+        for objects in by_type.values():
+            chosen.extend(objects[:: max(1, len(objects) // share)][:share])
+        return chosen[: 2 * _REPRESENTATIVES]
+
+    def _conclude(self, obj: Any, walk: BackwardWalk) -> None:
+        above = walk.above(obj)
+        self.own.add(id(above))
+        if walk.solved(obj) or any(id(holder) in self.map.reached for holder in above):
+            if id(obj) in walk.up:
+                up = walk.chain_up(obj)
+                up.reverse()
+            else:
+                up = walk.chain_between(next(o for o in above if id(o) in self.map.reached), obj)
+            chain = self.map.chain(up[0]) + up[1:]
+            self._settle_alike(chain, path_of(chain, self.roots))
+        elif walk.stopped and self.clock() >= self.deadline:
+            return
+        else:
+            chain, kind = self._end(obj, above, walk)
+            self._settle_alike(chain, path_of(chain, self.roots, kind))
+
+    def _walk_far(self, wanted: set[int], share: float) -> None:
+        self.walked_far = True
+        self.targets.clear()
+        self.targets.update(wanted.difference(self.map.reached))
+        now = self.clock()
+        self.map.expand(now + (self.deadline - now) * share, None)
+        self._take_from_map()
+
+    def _end(self, obj: Any, above: list[Any], walk: BackwardWalk) -> tuple[list[Any], str]:
+        """A chain that begins at no root: from the object that nothing known refers to."""
+        tops = set(map(id, walk.tops))
+        ends = [holder for holder in above if id(holder) in tops]
+        for top in sorted(ends, key=lambda end: end_kind(end) == "outside"):
+            chain = walk.chain_between(top, obj)
+            for index, holder in enumerate(chain[:-1]):
+                if end_kind(holder) != "outside":
+                    return chain[index:], end_kind(holder)
+            return chain, end_kind(top)
+        if walk.stopped:
+            self.complete = False
+            return [obj], "unknown"
+        for holder in above:
+            if end_kind(holder) in ("generator", "coroutine", "frame"):
+                return walk.chain_between(holder, obj), end_kind(holder)
+        return [above[-1], *walk.chain_between(above[-1], obj)[1:]], "cycle"
+
+    # ---- what is known
+
+    def _take_from_map(self) -> None:
+        by_holder: dict[tuple[int, type], Path] = {}
+        for key, obj in list(self.left.items()):
+            if key not in self.map.reached:
+                continue
+            holder = self.map.parent.get(key)
+            place = (id(holder), type(obj))
+            path = by_holder.get(place) if is_a(holder, (list, tuple, dict, set, frozenset)) else None
+            if path is None:
+                path = path_of(self.map.chain(obj), self.roots)
+                if path.text.endswith(("[*]", "{*}")):
+                    by_holder[place] = path
+            self._settle(obj, path)
+
+    def _settle(self, obj: Any, path: Path) -> None:
+        if self.left.pop(id(obj), None) is not None:
+            self.found.setdefault(path, []).append(obj)
+
+    def _settle_alike(self, chain: list[Any], path: Path) -> None:
+        self._settle(chain[-1], path)
+        if not self.left:
+            return
+        for other in alike(chain, None, set(self.left), self.clock, self.deadline, self.own):
+            same = path if path.type == type_of(other) else path_of([*chain[:-1], other], self.roots)
+            self._settle(other, same)
+
+
+def type_of(obj: Any) -> str:
+    """The type's full name, as in `Path.type`."""
+    from .safe import type_name
+
+    return type_name(type(obj))

@@ -1,0 +1,234 @@
+"""Stopping a call that runs: a private exception raised by a signal in the main thread, or its task cancelled.
+
+A Python signal handler runs in the main thread between two bytecodes, so the thread that is to be stopped
+decides itself, in `MainThread.handle`, whether it stands at a place where raising is safe: inside the guarded
+call, and not inside meminstr's own bookkeeping.  That is what an asynchronous exception from another thread
+cannot do (it can arrive after its handler is gone), and why other threads are not stopped by default.
+
+Not covered: C code that holds the interpreter lock and runs no bytecode.  It is stopped when it returns.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
+
+from ..faults import note_fault
+
+if TYPE_CHECKING:
+    from .call import Call
+
+TRAMPOLINES: set[CodeType] = set()
+"""Code of the wrappers whose frame may be interrupted: they arm the call inside their ``try`` only."""
+
+# our frames that only pass a call on; user code above them is user code
+_PASSING = ("meminstr.commands", "meminstr.instrument")
+
+
+class CallStopped(BaseException):
+    """In flight between the place where a call was stopped and the end of its guard.  Never seen outside.
+
+    A `BaseException`, so that ``except Exception`` in the stopped call does not swallow it.
+    """
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(f"{call.subject} is above its memory limit")
+        self.call = call
+
+
+def stop_of(error: BaseException | None, call: Call) -> CallStopped | None:
+    """The stop of this call in ``error`` or in what it was raised from or during."""
+    seen: set[int] = set()
+    pending = [error]
+    while pending:
+        item = pending.pop()
+        if item is None or id(item) in seen or len(seen) > 100:
+            continue
+        seen.add(id(item))
+        if isinstance(item, CallStopped) and item.call is call:
+            return item
+        pending += [item.__cause__, item.__context__]
+        if isinstance(item, BaseExceptionGroup):
+            pending += item.exceptions
+    return None
+
+
+def can_be_stopped_here(frame: FrameType | None, call: Call) -> bool:
+    """Whether raising in ``frame`` stays inside the guarded call and outside our bookkeeping."""
+    inside_user_code = False
+    while frame is not None:
+        code = frame.f_code
+        if call.anchor is not None and (call.anchor is code or call.anchor is frame):
+            return True
+        if code in TRAMPOLINES:
+            if call.anchor is None:
+                return True
+            inside_user_code = True
+        elif not inside_user_code and _is_ours(frame):
+            return False
+        frame = frame.f_back
+    return False
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name = str(frame.f_globals.get("__name__", ""))
+    return name.startswith("meminstr.") and not name.startswith(_PASSING)
+
+
+def candidates() -> list[int]:
+    """Signals a program is least likely to use, best first.
+
+    SIGURG is ignored by default, so that a stray one harms nobody; then real-time signals from the far end.
+    """
+    found: list[int] = [int(s) for name in ("SIGURG",) if (s := getattr(signal, name, None)) is not None]
+    if hasattr(signal, "SIGRTMAX") and hasattr(signal, "SIGRTMIN"):
+        found += range(int(signal.SIGRTMAX) - 3, int(signal.SIGRTMIN) + 3, -1)
+    return found
+
+
+def foreign_signals(path: str = "/proc/self/status") -> set[int]:
+    """Signals that C code catches or that are blocked in this thread, which Python's own table does not show."""
+    taken: set[int] = set()
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith(("SigCgt:", "SigIgn:")):
+                    mask = int(line.split()[1], 16)
+                    taken |= {bit + 1 for bit in range(64) if mask >> bit & 1}
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        taken |= {int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, ())}
+    except (AttributeError, OSError, ValueError):
+        pass
+    return taken
+
+
+class MainThread:
+    """The handler in the main thread: there while a watched call runs in it, and not a moment longer."""
+
+    def __init__(self, wanted: Callable[[], Iterable[Call]]) -> None:
+        self._wanted = wanted  # calls of the main thread that are to be stopped
+        self._lock = threading.Lock()
+        self._users = 0
+        self._signal: int | None = None
+        self._installed = False
+        self._sent = False
+
+    @property
+    def installed_signal(self) -> int | None:
+        """The signal in use at this moment."""
+        return self._signal if self._installed else None
+
+    def acquire(self) -> bool:
+        """Called in the main thread as a watched call begins; False where no signal can be had."""
+        if self._users:
+            self._users += 1
+            return self._installed
+        if not hasattr(signal, "pthread_kill"):
+            return False
+        self._users = 1
+        try:
+            self._installed = self._install()
+        except (ValueError, OSError):  # not the main thread of the main interpreter
+            self._installed = False
+        return self._installed
+
+    def release(self) -> None:
+        """Called in the main thread as the call ends, once for each successful or failed `acquire`."""
+        if not self._users:
+            return
+        self._users -= 1
+        if self._users or not self._installed:
+            return
+        with self._lock:  # no signal can be on its way from here on
+            self._installed = False
+            number = self._signal
+            assert number is not None
+            try:
+                if signal.getsignal(number) == self.handle:
+                    if self._sent:
+                        # ignoring it discards one that is still pending, whose default could end the process
+                        signal.signal(number, signal.SIG_IGN)
+                    signal.signal(number, signal.SIG_DFL)
+            except (ValueError, OSError) as error:
+                note_fault("restoring a signal", error)
+            self._sent = False
+
+    def send(self) -> bool:
+        """Ask the main thread to look at `wanted`, out of a blocking system call if need be (any thread)."""
+        with self._lock:
+            if not self._installed or self._signal is None or signal.getsignal(self._signal) != self.handle:
+                return False
+            main = threading.main_thread().ident
+            if main is None:
+                return False
+            self._sent = True
+            try:
+                signal.pthread_kill(main, self._signal)
+            except OSError:
+                return False
+            return True
+
+    def _install(self) -> bool:
+        if self._signal is not None and self._take(self._signal):
+            return True
+        foreign = foreign_signals()
+        for number in candidates():
+            if number not in foreign and self._take(number):
+                self._signal = number
+                return True
+        return False
+
+    def _take(self, number: int) -> bool:
+        if signal.getsignal(number) != signal.SIG_DFL:
+            return False  # the program has a use for it
+        signal.signal(number, self.handle)
+        return True
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        """The signal handler: raises in the outermost call to be stopped, if this is a place to."""
+        for call in self._wanted():
+            if call.armed and call.stop_wanted and can_be_stopped_here(frame, call):
+                call.landed()
+                raise CallStopped(call)
+
+    def after_fork(self, in_main: bool) -> None:
+        """In a child: no signal is on its way; the handler stays until the forked call ends here too."""
+        self._lock = threading.Lock()
+        self._sent = False
+        if not in_main:
+            self._users, self._installed = 0, False
+
+
+def running_task() -> tuple[Any, Any]:
+    """The asyncio task that runs here and its loop, or (None, None)."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None, None
+    try:
+        task = asyncio.current_task()
+        return (task, task.get_loop()) if task is not None else (None, None)
+    except RuntimeError:  # no loop runs in this thread
+        return None, None
+
+
+def cancel_task(call: Call) -> bool:
+    """Have the call's task cancelled by its loop, as soon as the loop gets to it (any thread)."""
+
+    def cancel() -> None:
+        # in the loop's thread, while the task is suspended: nothing can end the call in between
+        if call.armed and call.stop_wanted and call.task is not None and not call.task.done():
+            call.landed()
+            call.cancelled = True
+            call.task.cancel("meminstr: above its memory limit")
+
+    try:
+        call.loop.call_soon_threadsafe(cancel)
+    except RuntimeError:  # the loop is closed
+        return False
+    return True

@@ -1,0 +1,67 @@
+"""One collection and a heap trim, before a limit is called broken: memory that nobody needs is no reason to stop.
+
+A collection of a large heap takes seconds, so a second attempt comes only after a while.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+_trim: Callable[[int], Any] | None = None
+_trim_looked_up = False
+
+
+def trim_heap() -> None:
+    """Give the C heap's free pages back to the system (glibc only; elsewhere nothing).
+
+    Called with the interpreter lock held, so that Python code does not allocate meanwhile.
+    """
+    global _trim, _trim_looked_up
+    if not _trim_looked_up:
+        _trim_looked_up = True
+        if sys.platform == "linux":
+            try:
+                import ctypes
+
+                _trim = ctypes.PyDLL(None).malloc_trim
+            except (ImportError, OSError, AttributeError):
+                _trim = None
+    if _trim is not None:
+        _trim(0)
+
+
+class Relief:
+    """A collection and a trim, at most one in ``pause_seconds``."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = monotonic,
+        pause_seconds: float = 1.0,
+        collect: Callable[[], Any] = gc.collect,
+        trim: Callable[[], Any] = trim_heap,
+    ) -> None:
+        self._clock, self._pause = clock, pause_seconds
+        self._collect, self._trim = collect, trim
+        self._next = float("-inf")
+        self._busy = threading.Lock()
+
+    def attempt(self) -> bool:
+        """Whether anything was done: False when the last attempt is too recent, or one is under way."""
+        if self._clock() < self._next or not self._busy.acquire(blocking=False):
+            return False
+        try:
+            self._collect()
+            self._trim()
+        finally:
+            self._next = self._clock() + self._pause
+            self._busy.release()
+        return True
+
+    def after_fork(self) -> None:
+        """In a child: nothing is under way."""
+        self._busy = threading.Lock()

@@ -1,0 +1,209 @@
+"""One thread that looks at the resident set while guarded calls run, and at nothing when none does.
+
+Its interval follows the headroom, because memory can only grow so fast; near a limit the interpreter's switch
+interval is lowered, so that a busy thread hands over the lock sooner, and set back as soon as nobody is near.
+The thread starts with the first watched call and lingers for a moment after the last, because a thread costs
+75 us to start.  What a look leads to is decided in `guard`; this file keeps the time.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ..faults import note_fault
+
+if TYPE_CHECKING:
+    from .call import Call
+
+GROWTH_BYTES_PER_SECOND = 8e9
+"""How fast a process is assumed to grow at most between two looks."""
+
+SHORTEST_SECONDS = 0.001
+LONGEST_SECONDS = 0.05
+RESEND_SECONDS = 0.01
+"""How often an interruption that has not landed is sent again."""
+
+LINGER_SECONDS = 0.02
+NEAR_SWITCH_SECONDS = 0.0005
+_NEAR_BYTES = 64 << 20
+_NEAR_SHARE = 0.3
+
+
+def interval_for(headroom_bytes: float) -> float:
+    """Seconds until the next look, from the bytes that are left to the closest limit."""
+    return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, headroom_bytes / GROWTH_BYTES_PER_SECOND))
+
+
+def is_near(headroom_bytes: float, limit_bytes: float) -> bool:
+    """Whether a limit is so close that the switch interval is worth lowering."""
+    return headroom_bytes < max(_NEAR_BYTES, _NEAR_SHARE * limit_bytes)
+
+
+class SwitchInterval:
+    """``sys.setswitchinterval`` lowered while somebody needs it, counted, and restored exactly."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 0.0
+        self._ours = 0.0
+
+    def lower(self) -> None:
+        """One more user."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, NEAR_SWITCH_SECONDS))
+                self._ours = sys.getswitchinterval()
+
+    def restore(self) -> None:
+        """One user less; the last sets back what was there, unless the program has changed it since."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and sys.getswitchinterval() == self._ours:
+                sys.setswitchinterval(self._before)
+
+    def after_fork(self) -> None:
+        """In a child, where the user (the watcher) is gone."""
+        self._lock = threading.Lock()
+        if self._users:
+            self._users = 1
+            self.restore()
+
+
+class Watcher:
+    """Looks at all active calls; a `look` is one call of each ``Call.observe``.
+
+    Args:
+        peek: resident bytes now.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, peek: Callable[[], int], clock: Callable[[], float] = monotonic) -> None:
+        self._peek = peek
+        self._clock = clock
+        self.switch = SwitchInterval()
+        self.active: dict[int, Call] = {}
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a child (and at first): no thread, no calls."""
+        self._lock = threading.RLock()
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._lowered = False
+        self.active.clear()
+        self.due_at = float("inf")
+        """When the next look should happen; one that is much later was kept from it."""
+
+    def add(self, call: Call) -> None:
+        """Watch a call from here on; never raises."""
+        self.active[id(call)] = call
+        if self._thread is None:
+            self._start()
+        elif self._clock() + interval_for(call.headroom(call.entry.resident_bytes)) < self.due_at:
+            self._ring()
+
+    def remove(self, call: Call) -> None:
+        """The call has ended."""
+        self.active.pop(id(call), None)
+        if self._lowered and not self.active:
+            self._set_lowered(False)
+
+    def running(self) -> bool:
+        """Whether the thread is there (it may linger for `LINGER_SECONDS`)."""
+        return self._thread is not None
+
+    def settle(self, timeout_seconds: float = 5.0) -> None:
+        """End the lingering thread and wait for it, if no call is watched."""
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return
+        self._stopping = True
+        self._ring()
+        thread.join(timeout_seconds)
+
+    def look(self) -> float:
+        """Read once, let every active call judge the reading; seconds until the next look."""
+        calls = tuple(self.active.values())
+        resident = self._peek()
+        interval = LONGEST_SECONDS
+        near = False
+        now = self._clock()
+        for call in calls:
+            try:
+                call.observe(resident, now)
+                headroom = call.headroom(resident)
+                near = near or is_near(headroom, call.limit_bytes)
+                interval = min(interval, RESEND_SECONDS if call.stop_wanted else interval_for(headroom))
+            except Exception as error:
+                note_fault("watching a limit", error)
+        self._set_lowered(near and bool(self.active))
+        return interval
+
+    def _set_lowered(self, lowered: bool) -> None:
+        with self._lock:
+            if lowered == self._lowered or (lowered and not self.active):
+                return
+            self._lowered = lowered
+            if lowered:
+                self.switch.lower()
+            else:
+                self.switch.restore()
+
+    def _ring(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:  # it rings already
+            pass
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._stopping = False
+            thread = threading.Thread(target=self._run, name="meminstr-limits", daemon=True)
+            self._thread = thread
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads, or the interpreter is ending: checks remain
+                self._thread = None
+                note_fault("starting the watcher of limits", error)
+
+    def _run(self) -> None:
+        idle_since: float | None = None
+        while True:
+            if self.active:
+                idle_since = None
+                try:
+                    seconds = self.look()
+                except Exception as error:
+                    note_fault("watching a limit", error)
+                    seconds = LONGEST_SECONDS
+            else:
+                now = self._clock()
+                idle_since = now if idle_since is None else idle_since
+                seconds = LINGER_SECONDS - (now - idle_since)
+                if (seconds <= 0 or self._stopping) and self._end():
+                    return
+                seconds = max(seconds, SHORTEST_SECONDS)
+            self.due_at = self._clock() + seconds
+            self._bell.acquire(timeout=seconds)
+
+    def _end(self) -> bool:
+        # the thread takes itself out first and looks again after: a call added in between either sees no
+        # thread and starts one, or is seen here
+        with self._lock:
+            me, self._thread = self._thread, None
+            self.due_at = float("inf")
+            if self.active:
+                self._thread = me
+                return False
+            return True

@@ -1,0 +1,375 @@
+"""`ControllerMemoryTracker`: everything instrumented in this process, and the global `tracker` on the last line.
+
+The tracker owns subjects, sampler, ledger and switchboard (enable, disable, uninstall, fork).  It hands out readings
+and records; what they mean is decided in `diagnosis`, which registers its look here (`on_sample`) so that a tracker
+never imports upward.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+from .errors import UsageError
+from .faults import clear_faults, note_fault
+from .instrument.functions import instrument, instrumented
+from .instrument.ledger import Ledger
+from .instrument.switches import checked_every, sampling_switch
+from .owned import references_of_a_fresh_result
+from .sampling import READING_SLOTS, Sampler
+from .seed_counts import SeedCounts
+from .settings import current
+from .subjects import ClassSubject, FunctionSubject
+from .units import MIB
+
+Subject = FunctionSubject | ClassSubject
+
+_MAX_BREACHES = 100
+_MAX_WINDOWS = 128
+
+_look_hook: Callable[[ControllerMemoryTracker, Subject], None] | None = None
+_trackers: weakref.WeakSet[ControllerMemoryTracker] = weakref.WeakSet()
+
+
+def set_look_hook(hook: Callable[[ControllerMemoryTracker, Subject], None]) -> None:
+    """Name what is asked to judge a subject after a sample; `diagnosis` does, once."""
+    global _look_hook
+    _look_hook = hook
+
+
+class ControllerMemoryTracker:
+    """The registry of what is instrumented, exact under threads, bounded in memory, clean in a forked child.
+
+    Args:
+        probes: timed probes by name, for tests; None: this platform's.
+        clock: seconds, never going back.
+        max_subjects: how many functions and classes are followed at most; None: the setting.
+    """
+
+    def __init__(
+        self,
+        *,
+        probes: dict[str, Any] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        max_subjects: int | None = None,
+    ) -> None:
+        settings = current()
+        self.sampler = Sampler(probes, clock=clock)
+        self.ledger = Ledger()
+        self.functions: dict[str, FunctionSubject] = {}
+        self.classes: dict[str, ClassSubject] = {}
+        self.breaches: list[dict[str, Any]] = []
+        self.breach_count = 0
+        self.dropped = 0
+        """Subjects refused because there were too many already."""
+        self.max_subjects = settings.max_subjects if max_subjects is None else max_subjects
+        self.born_hook: Callable[[ClassSubject, Any], None] | None = None
+        self.pid = os.getpid()
+        self.parent_pid: int | None = None
+        """The process this one was forked from, when the tracker came along."""
+        self.started_wall = time.time()
+        self.started_cpu = time.process_time()
+        self.enabled = True
+        self._lock = threading.RLock()
+        self._seeds = SeedCounts(self.resident_mb)
+        self._windows: list[tuple[array[float], dict[str, int]]] = []
+        self._window_stride = 1
+        self._window_skip = 0
+        _trackers.add(self)
+
+    # ------------------------------------------------------------ what the decorators call
+
+    def guard(
+        self,
+        target: Any,
+        *,
+        every: int = 100,
+        on_leak: Any = "warn",
+        horizon: float | None = None,
+        recipe: tuple[Callable[..., Any], dict[str, Any]] | None = None,
+    ) -> Any:
+        """Wrap a function so that one call in ``every`` is sampled; see `meminstr.leak_guard`."""
+        every = checked_every(every)
+        inner = getattr(target, "__func__", None) or getattr(target, "fget", None) or target
+        _measure_once()
+        with self._lock:
+            if len(self.functions) + len(self.classes) >= self.max_subjects:
+                self.dropped += 1
+                return target
+            name = _free_name(_name_of(inner), getattr(inner, "__module__", ""), self.functions)
+            subject = FunctionSubject(
+                name,
+                every,
+                self.sampler,
+                function=inner,
+                horizon=horizon,
+                on_leak=on_leak,
+                on_sample=self._sampled,
+                recipe=recipe,
+            )
+            wrapper = instrument(target, subject, enabled=sampling_switch(every))
+            record = instrumented(getattr(wrapper, "fget", None) or wrapper)
+            if record is not None:
+                subject.calls = record.calls
+            subject.enabled = self.enabled
+            self.functions[name] = subject
+        return wrapper
+
+    def follow(
+        self, cls: Any, *, name: str | None = None, cleanup: str | None = None, on_leak: Any = "warn"
+    ) -> ClassSubject | None:
+        """Follow a class in place; see `meminstr.track_instantiations`.  None when there are too many subjects."""
+        from .instrument.classes import follow_class
+
+        with self._lock:
+            if len(self.functions) + len(self.classes) >= self.max_subjects:
+                self.dropped += 1
+                return None
+            wanted = name if name is not None else getattr(cls, "__qualname__", repr(cls))
+            for existing in self.classes.values():
+                if existing.follower.cls is cls:
+                    if name is not None and existing.name != name:
+                        raise UsageError(
+                            f"{cls.__qualname__} is followed as {existing.name!r} already, not as {name!r}: "
+                            "one class has one name"
+                        )
+                    return existing
+            if name is not None and name in self.classes:
+                raise UsageError(
+                    f"name={name!r} is taken by class {self.classes[name].follower.cls.__qualname__}: "
+                    "another name, or none, is allowed"
+                )
+            wanted = _free_name(wanted, getattr(cls, "__module__", ""), self.classes)
+            subject = ClassSubject(wanted, self.sampler, on_leak=on_leak, on_sample=self._sampled)
+            subject.follower = follow_class(
+                cls, name=wanted, cleanup=cleanup, ledger=self.ledger, observer=subject
+            )
+            subject.born_hook = self._born
+            subject.enabled = self.enabled
+            self.classes[wanted] = subject
+        return subject
+
+    def note_breach(self, breach: dict[str, Any]) -> None:
+        """Keep the record of a limit that was broken; the first and the latest are kept."""
+        with self._lock:
+            self.breach_count += 1
+            self.breaches.append(breach)
+            if len(self.breaches) > _MAX_BREACHES:
+                del self.breaches[_MAX_BREACHES // 2]
+
+    # ------------------------------------------------------------ looks
+
+    def _sampled(self, subject: Subject) -> None:
+        self._keep_window()
+        if _look_hook is not None:
+            _look_hook(self, subject)
+
+    def _born(self, subject: ClassSubject, instance: Any) -> None:
+        if self.born_hook is not None:
+            self.born_hook(subject, instance)
+
+    def _keep_window(self) -> None:
+        # call counts of all functions beside a reading: what the least-squares attribution works on
+        self._window_skip += 1
+        if self._window_skip < self._window_stride * 8 or len(self.functions) < 2:
+            return
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._window_skip = 0
+            with self.sampler.not_ours():
+                reading = array("d", [0.0] * READING_SLOTS)
+                self.sampler.read(reading)
+                self._windows.append((reading, {n: s.calls() for n, s in list(self.functions.items())}))
+            if len(self._windows) >= _MAX_WINDOWS:
+                del self._windows[1::2]
+                self._window_stride *= 2
+        except Exception as error:
+            note_fault("attribution windows", error)
+        finally:
+            self._lock.release()
+
+    def windows(self) -> list[tuple[array[float], dict[str, int]]]:
+        """Cumulative call counts of all functions, each with the reading taken then, oldest first."""
+        with self._lock:
+            return list(self._windows)
+
+    def subjects(self) -> list[Subject]:
+        """All functions and classes, functions first."""
+        with self._lock:
+            return [*self.functions.values(), *self.classes.values()]
+
+    def read_now(self) -> dict[str, float]:
+        """A reading now, entered into the histories of all subjects."""
+        reading = self.sampler.now()
+        now = self.sampler.clock()
+        for subject in self.subjects():
+            try:
+                subject.level_now(reading, now)
+            except Exception as error:
+                note_fault(f"reading {subject.name}", error)
+        return reading
+
+    # ------------------------------------------------------------ the switchboard
+
+    def enable(self) -> None:
+        """Sample again after `disable`."""
+        self._set_enabled(True)
+
+    def disable(self) -> None:
+        """Take no more samples; calls, constructions and deaths are still counted."""
+        self._set_enabled(False)
+
+    def _set_enabled(self, enabled: bool) -> None:
+        with self._lock:
+            self.enabled = enabled
+            for subject in self.subjects():
+                subject.enabled = enabled
+
+    def mark_warm(self) -> None:
+        """Start-up is over: all histories begin anew here."""
+        for subject in self.subjects():
+            subject.restart()
+        self._windows.clear()
+
+    def register_probe(
+        self, name: str, read: Callable[[], float], *, unit: str = "bytes", floor: float | None = None
+    ) -> None:
+        """Judge one more figure of the process.
+
+        Args:
+            name: the signal's name in the report.
+            read: returns the figure now; called as often as the budget allows.
+            unit: ``bytes``, ``blocks`` or ``count``.
+            floor: growth below this is immaterial; None: one hundredth of the level.
+
+        Raises:
+            UsageError: a name that is taken, a unit that is unknown, or ``read`` is not callable.
+        """
+        from .probes import UserProbe
+
+        if name in self.sampler.probes():
+            raise UsageError(f"name={name!r} is a probe already: another name is allowed")
+        self.sampler.add_probe(UserProbe(name, read, unit=unit, floor=floor))
+
+    def uninstall(self) -> list[str]:
+        """Remove every patch exactly, and stop sampling in wrappers that others still hold.
+
+        Returns:
+            What could not be removed because somebody patched on top of it (ours passes through there).
+        """
+        with self._lock:
+            left = [str(item) for item in self.ledger.undo()]
+            for subject in self.subjects():
+                subject.enabled = False
+            self.functions.clear()
+            self.classes.clear()
+            self._windows.clear()
+        return left
+
+    def after_fork(self) -> None:
+        """In a forked child: own pid, nothing counted yet, the parent remembered."""
+        self._lock = threading.RLock()
+        self.parent_pid, self.pid = self.pid, os.getpid()
+        self.started_wall = time.time()
+        self.started_cpu = time.process_time()
+        self.breaches = []
+        self.breach_count = 0
+        self._windows = []
+        self.sampler.after_fork()
+        for subject in self.subjects():
+            subject.after_fork()
+        self._seeds = SeedCounts(self.resident_mb)
+
+    def size_bytes(self) -> int:
+        """Memory that the tracker and its subjects take, roughly."""
+        return 4000 + sum(s.size_bytes() for s in self.subjects()) + self._seeds.size_bytes()
+
+    # ------------------------------------------------------------ the seeds' API
+
+    def resident_mb(self) -> float:
+        """Resident set of this process in MiB."""
+        return self.sampler.now().get("resident", 0.0) / MIB
+
+    def track_instantiation(self, controller_type: str, controller: Any) -> None:
+        """Count one object under a name of the caller's own, without patching its class.
+
+        Raises:
+            UsageError: ``controller_type`` is no non-empty string.
+        """
+        self._seeds.add(controller_type, controller)
+
+    def get_report(self) -> dict[str, Any]:
+        """The seeds' dictionary: totals, and per type the count and MiB per thousand instantiations.
+
+        ``memory_per_1000_instantiations_mb`` is what the type's surviving instances account for (live count x sampled
+        size), so that one-time warm-up and another class's leak do not accuse it.
+        """
+        return self._seeds.report(self.classes)
+
+    def check_leak_threshold(self, threshold_mb_per_1000: float = 1.0) -> dict[str, Any]:
+        """Which types exceed a threshold in MiB per thousand instantiations.
+
+        Raises:
+            UsageError: the threshold is no finite number of at least nought.
+        """
+        return self._seeds.check(threshold_mb_per_1000, self.classes)
+
+
+_measured = False
+
+
+def _measure_once() -> None:
+    global _measured
+    if not _measured:
+        _measured = True
+        FunctionSubject.fresh_references = references_of_a_fresh_result()
+        FunctionSubject.idle_blocks = _idle_blocks()
+
+
+def _idle_blocks() -> int:
+    sampler = Sampler()
+    subject = FunctionSubject("calibration", 1, sampler)
+    idle = instrument(lambda: None, subject, enabled=lambda: 1)
+    for _ in range(33):
+        idle()
+    # each early change is scaled by the calls it stands for, which is one here
+    changes = sorted(change for _, change in subject.deltas.early_growth(1))
+    return int(changes[len(changes) // 2])
+
+
+def _name_of(function: Any) -> str:
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        name = type(getattr(function, "func", function)).__name__
+    return name.rpartition("<locals>.")[2]
+
+
+def _free_name(name: str, module: str, taken: Any) -> str:
+    if name not in taken:
+        return name
+    name = f"{module}.{name}"
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}#{number}", number + 1
+    return candidate
+
+
+def _forked() -> None:
+    try:
+        clear_faults()
+        for one in list(_trackers):
+            one.after_fork()
+    except Exception as error:
+        note_fault("after fork", error)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+tracker = ControllerMemoryTracker()

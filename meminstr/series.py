@@ -1,0 +1,301 @@
+"""`Series`: the bounded, decimating history of one figure.  `SeriesView`: a frozen copy of it to judge.
+
+Covers how readings are kept: a fixed number of slots, each with its last x and time and the least, mean
+and greatest reading of equally many samples; when all slots are taken neighbours are merged and the
+stride doubles, so a series always spans its whole history evenly by samples.  The latest raw readings are
+kept beside the slots, so that what began a moment ago can be seen behind a long history.
+
+Leaves to others: reading probes, clocks, and locks.  A series has no lock of its own: whoever owns it calls
+it under theirs, and a forked child calls `Series.clear` before it adds.
+
+Pure standard library: importing this costs nothing, and adding a sample allocates nothing that stays.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+CAPACITY = 96
+RECENT = 16
+_RESET_AFTER = 8  # this many samples in a row behind the last x: the counter was reset, not disturbed
+_FORMAT = 1
+
+
+def _empty() -> array[float]:
+    return array("d")
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesView:
+    """What a series held at one moment.  The five columns have one entry for each completed slot."""
+
+    x: array[float]
+    """Position of the slot's last sample: a count of calls or constructions, or seconds."""
+    t: array[float]
+    """Time of the slot's last sample, in the caller's seconds (float32 steps from the first)."""
+    low: array[float]
+    """Least reading in the slot."""
+    mean: array[float]
+    """Mean of the slot's readings."""
+    high: array[float]
+    """Greatest reading in the slot."""
+    samples: int = 0
+    """All samples ever accepted, those of merged and unfinished slots included."""
+    stride: int = 1
+    """Samples in a slot."""
+    epoch: int = 0
+    """How often the stride has doubled: the statistics spend their error over epochs."""
+    first: tuple[float, float, float] | None = None
+    """(x, t, value) of the first sample."""
+    last: tuple[float, float, float] | None = None
+    """(x, t, value) of the latest sample, which may stand in an unfinished slot."""
+    recent_x: array[float] = field(default_factory=_empty)
+    """Positions of the latest raw samples, oldest first."""
+    recent: array[float] = field(default_factory=_empty)
+    """The latest raw readings, oldest first."""
+    refused: int = 0
+    """Samples refused because not finite or behind the last x."""
+    restarts: int = 0
+    """How often the history began anew because its counter was reset."""
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+class Series:
+    """History of one figure in constant memory, under 4 KiB for 96 slots.
+
+    A sample is refused (False, and counted in `refused`) when x, time or value is NaN or infinite, or when x
+    lies behind the last one, as after a clock step.  When eight samples in a row lie behind, the counter
+    was reset: the history is dropped, counted in `restarts`, and begins anew with the next of them.  A
+    sample at the same x as the last (a second report with no call between) is no new observation of growth:
+    it widens that slot's least and greatest reading and becomes `last`, and fills no slot.  Times behind the
+    last are taken as the last.
+    """
+
+    __slots__ = (
+        "_behind",
+        "_filled",
+        "_high",
+        "_low",
+        "_n",
+        "_recent",
+        "_recent_at",
+        "_recent_x",
+        "_sum",
+        "_t",
+        "_t_first",
+        "_t_last",
+        "_v_first",
+        "_v_last",
+        "_x",
+        "_x_first",
+        "_x_last",
+        "capacity",
+        "epoch",
+        "refused",
+        "restarts",
+        "samples",
+        "stride",
+    )
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        if capacity < 4 or capacity % 2:
+            raise ValueError(f"capacity={capacity!r}: an even number of at least 4 slots is allowed")
+        self.capacity = capacity
+        zeros = bytes(8 * capacity)
+        self._x, self._low, self._sum, self._high = (array("d", zeros) for _ in range(4))
+        # seconds since the first sample: single precision keeps a year to a few seconds, in half the room
+        self._t = array("f", bytes(4 * capacity))
+        self._recent_x, self._recent = (array("d", bytes(8 * RECENT)) for _ in range(2))
+        self.refused = self.restarts = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.samples = self.epoch = self._n = self._filled = self._behind = self._recent_at = 0
+        self.stride = 1
+        self._x_first = self._t_first = self._v_first = self._x_last = self._t_last = self._v_last = 0.0
+
+    def clear(self) -> None:
+        """Forget everything, the counts of refusals and restarts too; no memory is given back or taken."""
+        self._reset()
+        self.refused = self.restarts = 0
+
+    @property
+    def first(self) -> tuple[float, float, float] | None:
+        """(x, t, value) of the first sample, or None."""
+        return (self._x_first, self._t_first, self._v_first) if self.samples else None
+
+    @property
+    def last(self) -> tuple[float, float, float] | None:
+        """(x, t, value) of the latest sample, or None."""
+        return (self._x_last, self._t_last, self._v_last) if self.samples else None
+
+    def __len__(self) -> int:
+        """Completed slots."""
+        return self._n
+
+    def add(self, x: float, t: float, value: float) -> bool:
+        """Add one reading.
+
+        Args:
+            x: its position: calls or constructions so far, or seconds; never falling.
+            t: its time in seconds, of a clock that does not go back.
+            value: the reading.
+
+        Returns:
+            True when a slot was completed, which is the moment to judge anew.
+        """
+        if not (isfinite(x) and isfinite(t) and isfinite(value)):
+            self.refused += 1
+            return False
+        if not self.samples:
+            self._x_first, self._t_first, self._v_first = x, t, value
+            self._t_last = t
+        elif x <= self._x_last:
+            if x == self._x_last:
+                self._amend(value)
+                return False
+            self._behind += 1
+            if self._behind < _RESET_AFTER:
+                self.refused += 1
+                return False
+            self._reset()
+            self.restarts += 1
+            return self.add(x, t, value)
+        if t > self._t_last:
+            self._t_last = t
+        self._x_last, self._v_last = x, value
+        self.samples += 1
+        self._behind = 0
+        at = self._recent_at
+        self._recent_x[at] = x
+        self._recent[at] = value
+        self._recent_at = (at + 1) % RECENT
+        n = self._n
+        if not self._filled:
+            if n == self.capacity:
+                self._halve()
+                n = self._n
+            self._low[n] = self._sum[n] = self._high[n] = value
+        else:
+            if value < self._low[n]:
+                self._low[n] = value
+            elif value > self._high[n]:
+                self._high[n] = value
+            self._sum[n] += value
+        self._x[n] = x
+        self._t[n] = self._t_last - self._t_first
+        self._filled += 1
+        if self._filled < self.stride:
+            return False
+        self._filled = 0
+        self._n = n + 1
+        return True
+
+    def _amend(self, value: float) -> None:
+        n = self._n if self._filled else self._n - 1
+        self._low[n] = min(self._low[n], value)
+        self._high[n] = max(self._high[n], value)
+        self._v_last = value
+        self._behind = 0
+
+    def _halve(self) -> None:
+        x, t, low, total, high = self._x, self._t, self._low, self._sum, self._high
+        half = self.capacity // 2
+        for i in range(half):
+            j = 2 * i
+            k = j + 1
+            x[i], t[i], total[i] = x[k], t[k], total[j] + total[k]
+            low[i] = low[j] if low[j] < low[k] else low[k]
+            high[i] = high[j] if high[j] > high[k] else high[k]
+        self._n = half
+        self.stride *= 2
+        self.epoch += 1
+
+    def view(self) -> SeriesView:
+        """A copy of the completed slots and the counts; an unfinished slot shows in `last` and `recent` only."""
+        n, stride, start = self._n, self.stride, self._t_first
+        kept = min(self.samples, RECENT)
+        ring = [(self._recent_at - kept + i) % RECENT for i in range(kept)]
+        return SeriesView(
+            x=self._x[:n],
+            t=array("d", (start + t for t in self._t[:n])),
+            low=self._low[:n],
+            mean=array("d", (s / stride for s in self._sum[:n])),
+            high=self._high[:n],
+            samples=self.samples,
+            stride=stride,
+            epoch=self.epoch,
+            first=self.first,
+            last=self.last,
+            recent_x=array("d", (self._recent_x[i] for i in ring)),
+            recent=array("d", (self._recent[i] for i in ring)),
+            refused=self.refused,
+            restarts=self.restarts,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain numbers and lists, for a shard or a snapshot."""
+        n = self._n + (1 if self._filled else 0)
+        view = self.view()
+        return {
+            "format": _FORMAT,
+            "capacity": self.capacity,
+            "samples": self.samples,
+            "stride": self.stride,
+            "epoch": self.epoch,
+            "filled": self._filled,
+            "refused": self.refused,
+            "restarts": self.restarts,
+            "first": list(self.first) if self.first else None,
+            "last": [*self.last] if self.last else None,
+            "x": list(self._x[:n]),
+            "t": list(self._t[:n]),
+            "low": list(self._low[:n]),
+            "sum": list(self._sum[:n]),
+            "high": list(self._high[:n]),
+            "recent_x": list(view.recent_x),
+            "recent": list(view.recent),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Series:
+        """The series that `to_dict` described.
+
+        Raises:
+            ValueError: a key is missing, a column has a wrong length, or the format is another.
+        """
+        try:
+            if data["format"] != _FORMAT:
+                raise ValueError(f"a series of format {data['format']!r}: format {_FORMAT} is allowed")
+            series = cls(int(data["capacity"]))
+            filled = int(data["filled"])
+            n = len(data["x"])
+            columns = ("x", "t", "low", "sum", "high")
+            if n > series.capacity or filled >= int(data["stride"]) or (filled and not n):
+                raise ValueError(f"a series of {n} slots where {series.capacity} fit")
+            if any(len(data[name]) != n for name in columns):
+                raise ValueError("a series whose columns differ in length")
+            for name in columns:
+                column: array[float] = getattr(series, "_" + name)
+                for i, value in enumerate(data[name]):
+                    column[i] = value
+            series.samples, series.stride = int(data["samples"]), int(data["stride"])
+            series.epoch, series._filled = int(data["epoch"]), filled
+            series.refused, series.restarts = int(data["refused"]), int(data["restarts"])
+            series._n = n - (1 if filled else 0)
+            if series.samples:
+                series._x_first, series._t_first, series._v_first = map(float, data["first"])
+                series._x_last, series._t_last, series._v_last = map(float, data["last"])
+            for x, value in zip(data["recent_x"][-RECENT:], data["recent"][-RECENT:], strict=True):
+                at = series._recent_at
+                series._recent_x[at], series._recent[at] = x, value
+                series._recent_at = (at + 1) % RECENT
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a series: {error}") from None
+        return series

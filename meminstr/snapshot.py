@@ -1,0 +1,70 @@
+"""`Snapshot`: everything recorded up to a moment, frozen.  The waist between recording and judging.
+
+What the tracker's moving parts hold is copied here under their locks; from here on nothing touches the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .series import SeriesView
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaFacts:
+    """Sampled per-call changes of one signal."""
+
+    samples: int
+    mean: float
+    error: float
+    """Standard error of the mean; infinite below two samples."""
+    estimated_total: float
+    """Each delta times the calls it stands for."""
+    slack: float = 0.0
+    """The mean may be lower by this much: results that may have come from free lists."""
+    early: tuple[tuple[int, float], ...] = ()
+    """The first sampled calls, each with the growth it stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRecord:
+    """One function or class at a moment."""
+
+    name: str
+    kind: str
+    calls: int
+    """Exact calls, or constructions."""
+    samples: int
+    failures: int
+    series: Mapping[str, SeriesView]
+    deltas: Mapping[str, DeltaFacts]
+    overlapped: bool = False
+    """Whether other threads or calls ran during sampled calls, so that deltas may be theirs."""
+    horizon: float | None = None
+    idle_seconds: float = 0.0
+    """Since the last sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Cumulative call counts of all functions beside one reading."""
+
+    seconds: float
+    reading: Mapping[str, float]
+    calls: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything recorded up to a moment."""
+
+    at_seconds: float
+    """On the tracker's clock, since it started."""
+    reading: Mapping[str, float]
+    process: Mapping[str, SeriesView]
+    sources: Mapping[str, str]
+    subjects: tuple[SubjectRecord, ...]
+    windows: tuple[Window, ...] = ()
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """Materiality floors of the user's own probes."""

@@ -1,0 +1,229 @@
+"""`assert_no_leak`: in a test, does calling this leave memory behind?  A verdict in about a second.
+
+The function is warmed up, then called in batches; before each reading garbage is collected, so that the counters (live
+blocks, C heap, descriptors, threads) are exact.  The readings are judged by the same test and the same gates as in
+production, with a horizon of a third of the calls instead of 5,000, because nothing but the function runs meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .diagnosis.figures import Room, finding_of
+from .diagnosis.reckoning import Reckoned
+from .errors import LeakDetected, UsageError
+from .evidence import advice, caches, census, holders
+from .judgement import BoundedFill, Judgement, Policy, Signal, judge, prime
+from .sampling import Sampler
+from .series import Series
+from .snapshot import Snapshot, SubjectRecord
+from .verdict import Finding, Verdict
+
+_READINGS = 24
+_ROUNDS = 3
+_WARM_CALLS = 20
+_MAX_BATCH = 1000
+_SIGNALS = {"blocks": "block", "heap": "byte", "descriptors": "descriptor", "threads": "thread"}
+_FLOORS = {"blocks": 8, "heap": 16 * 1024, "descriptors": 4, "threads": 4}
+
+
+@dataclass
+class _Trial:
+    """The readings of one assertion so far."""
+
+    name: str
+    sampler: Sampler
+    batch: int = 1
+    calls: int = 0
+    series: dict[str, Series] = field(default_factory=dict)
+
+    def read(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        if gc.isenabled():
+            gc.collect()
+        now = clock()
+        buffer = self.sampler.buffer()
+        self.sampler.read(buffer)
+        values = {"blocks": buffer[1], "heap": buffer[2]}
+        self.sampler.release(buffer)
+        for name in ("descriptors", "threads"):
+            probe = self.sampler.probes().get(name)
+            value = probe.read() if probe is not None else None
+            values[name] = -1.0 if value is None else float(value)
+        for name, value in values.items():
+            if value >= 0:
+                if name not in self.series:
+                    self.series[name] = Series()
+                self.series[name].add(float(self.calls), now, value)
+
+    def judge(self, fill: BoundedFill | None) -> Judgement:
+        policy = Policy(horizon=self.calls / 3, x_unit="call", floors=_FLOORS, rare_seconds=None)
+        signals = [Signal(n, _SIGNALS[n], s.view()) for n, s in self.series.items()]
+        return judge(signals, policy, bounded_fill=fill)
+
+    def finding(self, judged: Judgement) -> Finding:
+        record = SubjectRecord(
+            name=self.name,
+            kind="function",
+            calls=self.calls,
+            samples=_READINGS,
+            failures=0,
+            series={n: s.view() for n, s in self.series.items()},
+            deltas={},
+        )
+        snapshot = Snapshot(0.0, {}, {}, {}, (record,))
+        return finding_of(Reckoned(record, judged), snapshot, Room(None, None))
+
+
+def assert_no_leak(function: Callable[..., Any], /, *args: Any, seconds: float = 1.0, **kwargs: Any) -> Finding:
+    """Assert that calling a function leaves no memory, descriptor or thread behind.
+
+    Args:
+        function: called many times with ``args`` and ``kwargs``; it must be repeatable.
+        seconds: about how long to try (a slow function is called at least 24 times).
+
+    Returns:
+        The `Finding`, whose verdict is none of ``leaking`` and ``growing``.
+
+    Raises:
+        LeakDetected: it leaks; the error's ``finding`` and message say how much, of what, and who holds it.
+        UsageError: ``function`` is not callable or a coroutine function, or ``seconds`` is not positive.
+    """
+    _check(function, seconds)
+    if inspect.iscoroutinefunction(function):
+        raise UsageError(f"{function!r:.80} is a coroutine function: await assert_no_leak_async for those")
+    trial = _Trial(_name(function), Sampler())
+    prime()
+    state = _warm(lambda n: _repeat(function, args, kwargs, n), trial, seconds)
+    while True:
+        for _ in range(_READINGS):
+            _repeat(function, args, kwargs, trial.batch)
+            trial.calls += trial.batch
+            trial.read()
+        done, finding = _settle(trial, state)
+        if done:
+            return finding
+
+
+async def assert_no_leak_async(
+    function: Callable[..., Awaitable[Any]], /, *args: Any, seconds: float = 1.0, **kwargs: Any
+) -> Finding:
+    """The twin of `assert_no_leak` for coroutine functions; tasks left running count as a leak too."""
+    _check(function, seconds)
+    trial = _Trial(_name(function), Sampler())
+    prime()
+
+    async def repeat(n: int) -> None:
+        for _ in range(n):
+            await function(*args, **kwargs)
+        await asyncio.sleep(0)
+
+    began = time.perf_counter()
+    await repeat(_WARM_CALLS)
+    state = _begin(trial, (time.perf_counter() - began) / _WARM_CALLS, seconds)
+    while True:
+        for _ in range(_READINGS):
+            await repeat(trial.batch)
+            trial.calls += trial.batch
+            trial.read()
+        done, finding = _settle(trial, state)
+        if done:
+            return finding
+
+
+def _check(function: Any, seconds: Any) -> None:
+    if not callable(function):
+        raise UsageError(f"function={function!r:.80} is not callable: a function is allowed")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise UsageError(f"seconds={seconds!r} is not allowed: a positive number of seconds is")
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__qualname__", type(function).__name__).rpartition("<locals>.")[2]
+
+
+def _repeat(function: Callable[..., Any], args: Any, kwargs: Any, n: int) -> None:
+    for _ in range(n):
+        function(*args, **kwargs)
+
+
+@dataclass
+class _State:
+    containers: Any
+    census: Any
+    blocks: float
+    rounds: int = 0
+
+
+def _warm(repeat: Callable[[int], None], trial: _Trial, seconds: float) -> _State:
+    began = time.perf_counter()
+    repeat(_WARM_CALLS)
+    return _begin(trial, (time.perf_counter() - began) / _WARM_CALLS, seconds)
+
+
+def _begin(trial: _Trial, per_call: float, seconds: float) -> _State:
+    budget = 0.6 * seconds / _READINGS
+    trial.batch = max(1, min(_MAX_BATCH, int(budget / max(per_call, 1e-9))))
+    state = _State(caches.bounded_containers(), census.take(), 0.0)
+    trial.read()  # allocates what readings need, once
+    trial.series.clear()
+    trial.read()
+    view = trial.series["blocks"].first if "blocks" in trial.series else None
+    state.blocks = view[2] if view else 0.0
+    return state
+
+
+def _settle(trial: _Trial, state: _State) -> tuple[bool, Finding]:
+    """Judge a round; go on for another where growth may still end, raise where it will not."""
+    state.rounds += 1
+    fill = None
+    last = trial.series["blocks"].last if "blocks" in trial.series else None
+    gained = (last[2] - state.blocks) if last else 0.0
+    report = caches.fill_between(state.containers, caches.bounded_containers(), blocks_gained=gained)
+    if report.growing and not report.full:
+        fill = BoundedFill(report.description, True, report.entries_gained, report.capacity, report.capacity_left)
+    judged = trial.judge(fill)
+    finding = trial.finding(judged)
+    if judged.verdict in (Verdict.LEAKING, Verdict.GROWING):
+        if state.rounds == 1 or report.growing:
+            if state.rounds < _ROUNDS:  # a second round, half as long again, must confirm it
+                trial.batch = max(1, trial.batch // 2)
+                return False, finding
+        raise LeakDetected(_message(finding, state), _explained(finding, state))
+    if judged.verdict is Verdict.WARMING_UP and fill is None and state.rounds < _ROUNDS:
+        trial.batch = min(4 * _MAX_BATCH, trial.batch * 2)
+        return False, finding
+    return True, finding
+
+
+def _explained(finding: Finding, state: _State) -> Finding:
+    from dataclasses import replace
+
+    after = census.take()
+    grown = census.compare(state.census, after)[:5]
+    culprit = next((g.name for g in grown if g.what == "type"), None)
+    examples = census.examples(state.census, after, culprit) if culprit else []
+    try:
+        groups = holders.find_holders(examples).groups[:3] if examples else ()
+    finally:
+        examples.clear()
+    return replace(
+        finding,
+        verdict=Verdict.LEAKING,
+        grown=grown,
+        culprit_type=culprit,
+        holders=tuple(groups),
+        advice=advice.advise(groups[0] if groups else None, finding.memory_kind),
+    )
+
+
+def _message(finding: Finding, state: _State) -> str:
+    from .reports.text import finding_lines
+
+    return "\n".join(finding_lines(_explained(finding, state), width=100))

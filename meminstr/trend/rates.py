@@ -1,0 +1,124 @@
+"""How fast: the Theil-Sen slope with Sen's interval, widened for autocorrelation."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .sequential import MAX_BLOCKS, Floats
+
+Z_99 = 2.5758
+Z_CHOSEN = 2.9
+_MIN_GROUPS = 8
+_FALLEN = 0.03
+_COHERENT = 0.3
+
+
+class Slope(NamedTuple):
+    """A slope and its confidence limits, all per x."""
+
+    value: float
+    low: float
+    high: float
+
+
+# all pairs i < j below 96, ordered by j, so that those below any n are a prefix: one table, made once
+_J, _I = np.tril_indices(MAX_BLOCKS, -1)
+
+
+def lag1(residuals: Floats) -> float:
+    """First autocorrelation; 0.0 for constants."""
+    r = residuals - residuals.mean()
+    power = float(r @ r)
+    return float(r[1:] @ r[:-1]) / power if power > 0 else 0.0
+
+
+def monotone(y: Floats) -> bool:
+    """It rises, and all falls together are under 3 % of the net growth."""
+    net = float(y[-1] - y[0])
+    return net > 0 and -float(np.minimum(np.diff(y), 0.0).sum()) < _FALLEN * net
+
+
+def ols_slope(x: Floats, y: Floats) -> float:
+    """Least-squares slope; 0.0 when x does not vary."""
+    centred = x - x.mean()
+    power = float(centred @ centred)
+    return float(centred @ y) / power if power > 0 else 0.0
+
+
+def theil_sen(x: Floats, y: Floats, z: float = Z_99) -> Slope:
+    """Median of the pairwise slopes (Theil 1950) with its interval, for at most 96 points.
+
+    Noise about a line: Sen's (1968) interval, the variance of S inflated by (1 + r1)/(1 - r1), r1 the
+    first autocorrelation of the residuals, in the manner of Hamed and Rao (1998).  Residuals that wander, as
+    those of a count whose increments are random: the interval of the mean increment.  Which of the two
+    is told by the ratio of variances over long and short differences (Lo and MacKinlay 1988).  Pairs with equal x are
+    left out; fewer than three pairs leave the interval unbounded.
+    """
+    n = len(x)
+    pairs_below = n * (n - 1) // 2
+    i, j = _I[:pairs_below], _J[:pairs_below]
+    dx = x[j] - x[i]
+    keep = dx > 0
+    slopes = (y[j] - y[i])[keep] / dx[keep]
+    slopes.sort()
+    pairs = len(slopes)
+    if pairs < 3:
+        return Slope(float(slopes.mean()) if pairs else 0.0, -math.inf, math.inf)
+    middle = float(slopes[pairs // 2]) if pairs % 2 else float(slopes[pairs // 2 - 1 : pairs // 2 + 1].mean())
+    residuals = y - middle * x
+    width = _increment_error(residuals, z) if n >= _MIN_GROUPS else None
+    if width is not None:
+        width /= float(x[-1] - x[0])
+        return Slope(middle, middle - width, middle + width)
+    r1 = max(0.0, min(0.9, lag1(residuals)))
+    half_width = z * math.sqrt(n * (n - 1) * (2 * n + 5) / 18 * (1 + r1) / (1 - r1))
+    low = math.floor((pairs - half_width) / 2)
+    high = math.ceil((pairs + half_width) / 2)
+    # too few pairs for this confidence: no limit can be stated, unless all slopes agree
+    exact = slopes[0] == slopes[-1]
+    return Slope(
+        middle,
+        float(slopes[low]) if low >= 0 else (middle if exact else -math.inf),
+        float(slopes[high]) if high < pairs else (middle if exact else math.inf),
+    )
+
+
+def floor_slope(x: Floats, low: Floats) -> Slope:
+    """`theil_sen` on the minima of groups of 1, 2, 4 and 8 points, the narrowest interval of these.
+
+    The minima of groups as long as a sawtooth lie on its floor, where the rate can be seen; the quantile is
+    widened for the choice.
+    """
+    best: Slope | None = None
+    group = 1
+    # a count that only rises has no floor to look for, and grouping would hide that its increments are random
+    coarsest = 1 if len(low) > 1 and monotone(low) else 8
+    while best is None or (group <= coarsest and len(x) // group >= _MIN_GROUPS):
+        n = len(x) // group * group
+        xs, ys = x[len(x) - n :][group - 1 :: group], low[len(x) - n :].reshape(-1, group).min(axis=1)
+        slope = theil_sen(xs, ys, Z_CHOSEN)
+        if best is None or slope.high - slope.low < best.high - best.low:
+            best = slope
+        if best.low == best.high:
+            break
+        group *= 2
+    return best
+
+
+def _increment_error(residuals: Floats, z: float) -> float | None:
+    # limits of the sum of n increments, or None when residuals do not wander; Student's quantile for the number
+    # of independent differences there are
+    n = len(residuals)
+    lag = max(2, n // 8)
+    short = np.diff(residuals)
+    long = residuals[lag:] - residuals[:-lag]
+    short_variance = float(short @ short) / len(short)
+    long_variance = float(long @ long) / len(long) / lag
+    if long_variance <= _COHERENT * short_variance:
+        return None
+    independent = max(2.0, n / lag - 1) if long_variance > short_variance else float(n - 1)
+    student = z * (1 + 2.1 / independent)
+    return student * math.sqrt(n * max(short_variance, long_variance))

@@ -1,0 +1,194 @@
+"""Which shape a growth has: steady (linear, or linear after a knot, a jump or a warm-up) or one that ends.
+
+Model selection by Akaike's criterion (1974) on fixed grids, every fit closed-form least squares in at most two
+regressors and so a few matrix products for all grid points at once.  n in the criterion is the
+effective number n (1 - r1)/(1 + r1) of the best model's residuals, and residuals are floored at 0.2 % of the
+range: below that resolution models are not told apart.
+
+`select_shape` looks at the whole history and, when a steady part follows a knot, again at that part alone: a
+cache that begins to fill late looks like a knot until its own bend is seen.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .rates import lag1
+from .sequential import Floats
+
+MIN_TAIL = 8
+_TAUS = np.concatenate([np.geomspace(0.002, 0.03, 5)[:-1], np.geomspace(0.03, 5, 20)])
+_DELAYS = np.linspace(0.1, 0.7, 7)
+_DELAYED_TAUS = np.geomspace(0.05, 0.6, 6)
+_POWERS = np.linspace(0.1, 0.8, 8)
+_LOGS = np.geomspace(0.003, 0.5, 10)
+_RESOLUTION = 0.002
+_WARMUP = 0.1  # of the window: a longer one cannot be told from a power
+_SETTLED = 3.0  # an exponential is over, to 5 %, after three time constants
+
+
+class Shape(NamedTuple):
+    """The shape chosen for a growth."""
+
+    name: str
+    """flat, linear, hinge, jump, warmup+linear, step, exponential, power or logarithm."""
+    knot: int
+    """Index from which the growth is steady (or, for a step, at which it stood); 0 when from the start."""
+    slope: float
+    """Late slope per x of a steady shape, else 0.0."""
+
+    @property
+    def steady(self) -> bool:
+        """Growth that shows no sign of an end."""
+        return self.name in STEADY
+
+
+STEADY = frozenset(("linear", "hinge", "jump", "warmup+linear"))
+
+
+_ENDING: tuple[str, ...] = ("exponential", "delayed", "power", "logarithm")
+
+
+class _Fit(NamedTuple):
+    residuals: Floats
+    parameters: int
+    early: float
+    late: float
+    at: int
+
+
+def _centred(rows: Floats) -> Floats:
+    centred: Floats = rows - rows.mean(axis=1, keepdims=True)
+    return centred
+
+
+def _one(rows: Floats, y: Floats, parameters: int) -> _Fit | None:
+    """Best rising multiple of one of `rows`, with a constant."""
+    rows = _centred(rows)
+    power = np.einsum("ij,ij->i", rows, rows) + 1e-30
+    product = rows @ y
+    gain = np.where(product > 0, product * product / power, -1.0)
+    at = int(gain.argmax())
+    if gain[at] <= 0:
+        return None
+    return _Fit(y - product[at] / power[at] * rows[at], parameters, 0.0, 0.0, at)
+
+
+def _two(rows: Floats, line: Floats, y: Floats, parameters: int) -> tuple[_Fit, float]:
+    """Best of `rows` together with a line, by Frisch-Waugh: rows and y are first cleared of the line."""
+    rows = _centred(rows)
+    line_power = float(line @ line)
+    share = rows @ line / line_power
+    slope = float(line @ y) / line_power
+    cleared = rows - share[:, None] * line
+    power = np.einsum("ij,ij->i", cleared, cleared) + 1e-12
+    product = cleared @ y
+    at = int((product * product / power).argmax())
+    weight = float(product[at] / power[at])
+    residuals = y - slope * line - weight * cleared[at]
+    line_slope = slope - weight * float(share[at])
+    return _Fit(residuals, parameters, line_slope, line_slope, at), weight
+
+
+def _knots(n: int) -> NDArray[np.intp]:
+    inner = np.linspace(0.06 * n, 0.94 * n, 23).astype(int)
+    return np.unique(np.concatenate([np.arange(1, 5), inner[(inner > 0) & (inner < n - 1)]]))
+
+
+def _fit_all(t: Floats, y: Floats) -> tuple[dict[str, _Fit], NDArray[np.intp]]:
+    line = t - t.mean()
+    slope = float(line @ y) / float(line @ line)
+    knots = _knots(len(t))
+    at = t[knots]
+    fits = {
+        "flat": _Fit(y, 2, 0.0, 0.0, 0),
+        "linear": _Fit(y - slope * line, 3, slope, slope, 0),
+    }
+    hinge, bend = _two(np.maximum(0.0, t[None, :] - at[:, None]), line, y, 5)
+    fits["hinge"] = hinge._replace(late=hinge.early + bend)
+    after = (np.arange(len(t))[None, :] >= knots[:, None]).astype(float)
+    fits["jump"] = _two(after, line, y, 5)[0]
+    saturating = 1 - np.exp(-t[None, :] / _TAUS[:, None])
+    warm, weight = _two(saturating[_TAUS <= _WARMUP], line, y, 5)
+    if weight > 0:
+        fits["warmup+linear"] = warm
+    since = np.maximum(0.0, t[None, :] - _DELAYS[:, None])
+    delayed = (1 - np.exp(-since[:, None, :] / _DELAYED_TAUS[None, :, None])).reshape(-1, len(t))
+    for name, rows in (
+        ("step", after),
+        ("exponential", saturating),
+        ("delayed", delayed),
+        ("power", t[None, :] ** _POWERS[:, None]),
+        ("logarithm", np.log1p(t[None, :] / _LOGS[:, None])),
+    ):
+        fit = _one(rows, y, 5 if name == "delayed" else 4)
+        if fit is not None:
+            fits[name] = fit
+    return fits, knots
+
+
+def _select(x: Floats, y: Floats) -> Shape:
+    n = len(x)
+    span = float(x[-1] - x[0])
+    scale = float(np.ptp(y))
+    if span <= 0 or scale <= 0:
+        return Shape("flat", 0, 0.0)
+    t = (x - x[0]) / span
+    fits, knots = _fit_all(t, (y - y.mean()) / scale)
+    floor = n * _RESOLUTION**2
+    rss = {name: float(fit.residuals @ fit.residuals) + floor for name, fit in fits.items()}
+    best = min(rss, key=rss.__getitem__)
+    r1 = 0.0 if rss[best] < 2 * floor else max(0.0, min(0.9, lag1(fits[best].residuals)))
+    effective = max(8.0, n * (1 - r1) / (1 + r1))
+    aic = {name: effective * math.log(rss[name] / n) + 2 * fit.parameters for name, fit in fits.items()}
+    ends = {name: aic[name] for name in _ENDING if name in aic}
+    end = min(ends, key=ends.__getitem__) if ends else ""
+    ending = ends.get(end, math.inf)
+    step = aic.get("step", math.inf)
+    per_x = scale / span
+    if aic["flat"] <= aic["linear"] and aic["flat"] <= step:
+        return Shape("flat", 0, 0.0)
+    linear = fits["linear"].late * per_x
+    if linear > 0 and aic["linear"] <= min(ending + 1, aic["hinge"] + 4, step):
+        return Shape("linear", 0, linear)
+    # a knot must pay for itself against every shape that ends, before it may accuse
+    bar = min(ending - 4, step - 4)
+    knotted = [name for name in ("hinge", "jump", "warmup+linear") if name in fits and fits[name].late > 0]
+    for name in sorted(knotted, key=aic.__getitem__):
+        fit = fits[name]
+        if aic[name] > bar:
+            break
+        if name == "hinge" and 0.6 * fit.late <= fit.early <= 1.6 * fit.late:
+            return Shape("linear", 0, fit.late * per_x)
+        if name == "warmup+linear":
+            knot = int(np.searchsorted(t, min(1.0, _SETTLED * float(_TAUS[fit.at]))))
+        else:
+            knot = int(knots[fit.at])
+        return Shape(name, knot, fit.late * per_x)
+    if step <= ending and step <= aic["hinge"]:
+        fit = fits["step"]
+        return Shape("step", int(knots[fit.at]), 0.0)
+    return Shape("exponential" if end == "delayed" else end or "flat", 0, 0.0)
+
+
+def select_shape(x: Floats, y: Floats) -> Shape:
+    """The shape of `y` over `x`, and the index since which it is steady.
+
+    After a knot the part behind it is judged by itself, twice at most, and must be steady too; a part of fewer
+    than eight points is taken as the whole says.
+    """
+    shape = _select(x, y)
+    knot = shape.knot
+    for _ in range(2):
+        if not shape.steady or knot == 0 or len(x) - knot < MIN_TAIL + 4 or shape.knot == 0:
+            break
+        tail = _select(x[knot:], y[knot:])
+        if not tail.steady:
+            return Shape(tail.name, knot + tail.knot, 0.0)
+        knot += tail.knot
+        shape = Shape(shape.name, tail.knot, tail.slope)
+    return Shape(shape.name, knot, shape.slope)

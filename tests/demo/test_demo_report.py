@@ -1,0 +1,70 @@
+"""The demonstration with the real instruments: the four verdicts that the mission promises."""
+
+import pytest
+
+from meminstr.commands import demo
+from meminstr.commands.pendulum import controllers
+from meminstr.decorators import track_instantiations
+from meminstr.diagnosis import report
+from meminstr.registry import ControllerMemoryTracker
+from meminstr.units import MIB
+from meminstr.verdict import Verdict
+
+CLASSES = [
+    controllers.ClassicalSMC,
+    controllers.SuperTwistingSMC,
+    controllers.AdaptiveSMC,
+    controllers.HybridAdaptiveSMC,
+]
+
+
+def quick_report():
+    demo.forget_demo()
+    tracker = ControllerMemoryTracker()
+    try:
+        demo.run_demo(evaluations=demo.QUICK_EVALUATIONS, duration_s=0.1, tracker=tracker, track=track_instantiations)
+        return report(tracker=tracker)
+    finally:
+        tracker.uninstall()
+        demo.forget_demo()
+
+
+@pytest.fixture(scope="module")
+def findings():
+    return {f.subject: f for f in quick_report().findings if f.subject_kind == "class"}
+
+
+def test_the_four_verdicts(findings):
+    assert {name: findings[name].verdict for name in demo.EXPECTED} == demo.EXPECTED
+    assert demo.surprises(tuple(findings.values())) == []
+
+
+def test_the_one_time_growth_has_its_size_and_its_moment(findings):
+    once = findings["super_twisting"].one_time_growth
+    assert once is not None
+    assert once.bytes == pytest.approx(13.6 * MIB, rel=0.1)  # an estimate from sampled constructions
+    assert 85 <= once.until_call <= 115
+
+
+def test_the_leak_has_its_rate_its_holder_and_its_count(findings):
+    leak = findings["adaptive"]
+    assert leak.live_per_call is not None
+    assert leak.live_per_call.value == pytest.approx(1.0, abs=0.01)
+    assert leak.counts is not None
+    assert leak.counts.constructed == leak.counts.cleaned == leak.counts.retained == demo.QUICK_EVALUATIONS
+    assert any("bus" in holder.path.lower() and "_listeners" in holder.path for holder in leak.holders)
+
+
+@pytest.mark.parametrize("name", ["classical", "super_twisting", "hybrid_adaptive"])
+def test_a_clean_class_leaves_no_instance(findings, name):
+    counts = findings[name].counts
+    assert counts is not None
+    assert (counts.constructed, counts.alive, counts.retained) == (demo.QUICK_EVALUATIONS, 0, 0)
+
+
+def test_a_second_run_in_the_process_says_the_same_and_no_patch_is_left(findings):
+    before = [dict(vars(cls)) for cls in CLASSES]
+    again = {f.subject: f for f in quick_report().findings if f.subject_kind == "class"}
+    assert {name: f.verdict for name, f in again.items()} == {name: f.verdict for name, f in findings.items()}
+    assert again["adaptive"].verdict is Verdict.LEAKING
+    assert [dict(vars(cls)) for cls in CLASSES] == before

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from report_examples import ADAPTIVE, FACTS, REPORT, SIX
+from report_strategies import reports
+
+from meminstr.reports.model import Report
+
+VOID = {"meta", "br", "polyline"}
+TAGS = set(
+    "html head meta title style body header main section h1 h2 h3 p span small b dl dt dd ol li svg polyline "
+    "div table thead tbody tr th td".split()
+)
+ATTRIBUTES = set(
+    "lang charset name content class viewbox preserveaspectratio role aria-label points fill stroke "
+    "stroke-width vector-effect".split()
+)
+
+
+class Page(HTMLParser):
+    """The page's tags, checked for balance, and its words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.words: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def check_self_contained(page: Page, text: str) -> None:
+    assert page.seen <= TAGS, page.seen - TAGS  # no script, no link, no img, no iframe
+    names = {name for name, _ in page.attributes}
+    assert names <= ATTRIBUTES, names - ATTRIBUTES  # no src, no href, no style, no on*
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert not re.search(r"url\(|@import|https?:", style)
+
+
+@given(reports)
+@settings(max_examples=50, deadline=None)
+def test_any_report_is_one_harmless_page(report: Report) -> None:
+    text = report.to_html()
+    text.encode("utf-8")
+    check_self_contained(Page(text), text)
+    assert not set(map(chr, range(32))) & set(text) - {"\n"}
+
+
+def test_content_and_order() -> None:
+    text = REPORT.to_html()
+    words = Page(text).text()
+    for expected in (
+        "1 of 7 subjects is leaking: adaptive.",
+        "LEAKING adaptive class +1.00 instance/construction, 1.2 MiB per 1000, 2 GiB in 3 h 10 min",
+        "11,997 held by (module) app .bus ._listeners [*] .callback",
+        "13,000 held by (class, accepted in the baseline) worker .seen [*] the pool remembers what it ran",
+        "born at app/factory.py:41 in build (98%)",
+        "Do: Unregister the callback in cleanup().",
+        "All subjects",
+        "LEAKING adaptive class 12,000 constructions",
+        "meminstr itself took 210 ms",
+        "step broke its memory limit",
+    ):
+        assert expected in words, expected
+    order = [text.index(f'class="card {verdict}"') for verdict in ("leaking", "growing", "warming_up", "clean")]
+    assert order == sorted(order)
+    assert text.count('<section class="card') == len(SIX)
+    assert text.count('class="suspect"') == 1
+    assert '<li class="suspect">._listeners</li>' in text
+
+
+def test_dark_phone_and_print() -> None:
+    text = REPORT.to_html()
+    for rule in ("prefers-color-scheme: dark", "@media print", "@media (max-width", 'name="viewport"'):
+        assert rule in text
+
+
+@pytest.mark.parametrize(
+    ("history", "points"),
+    [
+        ([[0, 0], [10, 5], [20, 10]], "2.0,45.0 176.0,24.0 350.0,3.0"),
+        ([[0, 7], [1, 7]], "2.0,24.0 350.0,24.0"),
+        ([[0, 1], "x", [1], [2, None], [3, float("nan")], [1, 2]], "2.0,45.0 350.0,3.0"),
+        ([[0, 1]], None),
+        ("junk", None),
+        (None, None),
+    ],
+)
+def test_sparkline(history: object, points: str | None) -> None:
+    finding = replace(ADAPTIVE, extra={"history": history})
+    text = Report("now", FACTS, findings=(finding,)).to_html()
+    if points is None:
+        assert "<svg" not in text
+    else:
+        assert f'points="{points}"' in text
+
+
+def test_empty_report() -> None:
+    text = Report("now").to_html()
+    assert "Nothing was instrumented" in text
+    assert "All subjects" not in text

@@ -1,0 +1,156 @@
+"""The layer table as data: imports run downward only, optional libraries stay in their one file."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import meminstr
+
+PACKAGE = Path(meminstr.__file__).parent
+
+# bottom to top; a module imports only from lower lines, and from siblings inside its own folder
+LAYERS = [
+    ["errors", "faults", "_version"],
+    ["units"],
+    ["settings"],
+    ["series", "probes", "trend"],
+    ["verdict"],
+    ["sampling", "snapshot"],
+    ["subjects", "attribution"],
+    ["evidence", "instrument", "judgement"],
+    ["seed_counts", "reports", "limits"],
+    ["registry"],
+    ["diagnosis"],
+    ["decorators", "monitors", "shards", "test_mode", "at_exit", "switchboard"],
+    ["integrations", "exporters", "commands"],
+    ["__init__", "__main__"],
+]
+
+# third-party modules and the files that may import them
+OPTIONAL = {
+    "rich": set(),
+    "prometheus_client": set(),
+    "opentelemetry": set(),
+    "dask": set(),
+    "distributed": set(),
+    "torch": set(),
+    "cachetools": set(),
+    "pytest": set(),
+}
+REQUIRED = {"psutil", "numpy", "wrapt"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def unit_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports_of(path):
+    """(absolute module, line, at top level and not for type checking only) for every import in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = ["meminstr", *path.relative_to(PACKAGE).parent.parts]
+    typing_only = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            typing_only |= {id(n) for n in ast.walk(node)}
+    inside = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            inside |= {id(n) for n in ast.walk(node)}
+    for node in ast.walk(tree):
+        top = id(node) not in inside and id(node) not in typing_only
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno, top
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            full = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+            if node.level and not node.module:
+                for alias in node.names:
+                    yield f"{full}.{alias.name}", node.lineno, top
+            else:
+                yield full, node.lineno, top
+
+
+def test_every_module_has_a_layer():
+    units = {unit_of(p) for p in FILES}
+    assert units <= set(RANK), sorted(units - set(RANK))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downward(path):
+    here = unit_of(path)
+    if here == "__init__" and path.parent == PACKAGE:
+        return
+    for module, line, _ in imports_of(path):
+        parts = module.split(".")
+        if parts[0] != "meminstr":
+            continue
+        assert len(parts) > 1, f"{path.name}:{line} imports meminstr from inside"
+        there = parts[1]
+        if there == here:
+            continue
+        assert there in RANK, f"{path.name}:{line} imports {module}, which has no layer"
+        assert RANK[there] < RANK[here], f"{path.name}:{line} ({here}) imports {there}: an upward or sideways arrow"
+
+
+def test_no_cycles_between_modules():
+    # at top level; a lower layer cannot import a higher one, so cycles could only hide inside a folder
+    graph = {}
+    for path in FILES:
+        name = ".".join(["meminstr", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+        graph[name] = {module for module, _, top in imports_of(path) if top and module.startswith("meminstr")}
+    known = set(graph)
+    state = {}
+
+    def visit(name, trail):
+        if state.get(name) == "done":
+            return
+        assert state.get(name) != "open", " -> ".join([*trail, name])
+        state[name] = "open"
+        for target in graph[name]:
+            while target not in known and "." in target:
+                target = target.rpartition(".")[0]
+            if target != name and not name.startswith(target + "."):
+                visit(target, [*trail, name])
+        state[name] = "done"
+
+    for name in graph:
+        visit(name, [])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_libraries_stay_where_they_belong(path):
+    relative = str(path.relative_to(PACKAGE))
+    for module, line, top in imports_of(path):
+        root = module.split(".")[0]
+        if root == "meminstr" or root in sys.stdlib_module_names:
+            continue
+        if root in OPTIONAL:
+            assert relative in OPTIONAL[root], f"{relative}:{line} imports optional {root}"
+        else:
+            assert root in REQUIRED, f"{relative}:{line} imports {root}, which nobody installs"
+            heavy_at_top = top and root in ("psutil", "numpy")
+            assert not heavy_at_top, f"{relative}:{line} imports {root} at top level"
+
+
+def test_no_submodule_bears_a_public_name():
+    public = set(meminstr.__all__)
+    assert not public & {unit_of(p) for p in FILES} - {"__init__"}
+
+
+def test_public_names_resolve():
+    for name in meminstr.__all__:
+        assert getattr(meminstr, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = meminstr.nonsense
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_are_one_room(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350

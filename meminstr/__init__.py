@@ -11,6 +11,7 @@ costs.
 
 from __future__ import annotations
 
+import os as _os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -93,3 +94,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if _os.environ.get("MEMINSTR_REPORT"):
+    # the environment asks for a report at exit, of a program that does not know of it
+    from .at_exit import register_from_environment as _register
+
+    _register()

@@ -52,10 +52,7 @@ def attribute(windows: Sequence[Window], signal: str) -> dict[str, Share]:
     names = sorted(usable[-1].calls)
     counts = np.array([[w.calls.get(n, 0) for n in names] for w in usable], dtype=float)
     steps = np.diff(counts, axis=0)
-    if (steps < 0).any():  # a counter began anew in between: those windows say nothing
-        keep = (steps >= 0).all(axis=1)
-    else:
-        keep = np.ones(len(steps), dtype=bool)
+    keep = (steps >= 0).all(axis=1)  # where a counter began anew the window says nothing
     growth = np.diff(np.array([w.reading[signal] for w in usable], dtype=float))[keep]
     seconds = np.diff(np.array([w.seconds for w in usable], dtype=float))[keep]
     steps = steps[keep]

@@ -15,13 +15,15 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
+from .background import SamplingThread, Windows
+from .calibration import calibrate
 from .errors import UsageError
+from .evidence.expected_dead import Watchlist
 from .faults import clear_faults, note_fault
 from .instrument.functions import instrument, instrumented
 from .instrument.ledger import Ledger
 from .instrument.switches import checked_every, sampling_switch
-from .owned import references_of_a_fresh_result
-from .sampling import READING_SLOTS, Sampler
+from .sampling import Sampler
 from .seed_counts import SeedCounts
 from .settings import current
 from .subjects import ClassSubject, FunctionSubject
@@ -30,13 +32,12 @@ from .units import MIB
 Subject = FunctionSubject | ClassSubject
 
 _MAX_BREACHES = 100
-_MAX_WINDOWS = 128
 
 _look_hook: Callable[[ControllerMemoryTracker, Subject], None] | None = None
 _trackers: weakref.WeakSet[ControllerMemoryTracker] = weakref.WeakSet()
 
 
-def set_look_hook(hook: Callable[[ControllerMemoryTracker, Subject], None]) -> None:
+def set_look_hook(hook: Callable[[ControllerMemoryTracker, Subject], None] | None) -> None:
     """Name what is asked to judge a subject after a sample; `diagnosis` does, once."""
     global _look_hook
     _look_hook = hook
@@ -63,12 +64,12 @@ class ControllerMemoryTracker:
         self.ledger = Ledger()
         self.functions: dict[str, FunctionSubject] = {}
         self.classes: dict[str, ClassSubject] = {}
+        self.watchlist = Watchlist()
         self.breaches: list[dict[str, Any]] = []
         self.breach_count = 0
         self.dropped = 0
         """Subjects refused because there were too many already."""
         self.max_subjects = settings.max_subjects if max_subjects is None else max_subjects
-        self.born_hook: Callable[[ClassSubject, Any], None] | None = None
         self.pid = os.getpid()
         self.parent_pid: int | None = None
         """The process this one was forked from, when the tracker came along."""
@@ -77,9 +78,8 @@ class ControllerMemoryTracker:
         self.enabled = True
         self._lock = threading.RLock()
         self._seeds = SeedCounts(self.resident_mb)
-        self._windows: list[tuple[array[float], dict[str, int]]] = []
-        self._window_stride = 1
-        self._window_skip = 0
+        self._windows = Windows(self.sampler, self.functions)
+        self._thread = SamplingThread(self.sampler)
         _trackers.add(self)
 
     # ------------------------------------------------------------ what the decorators call
@@ -96,7 +96,7 @@ class ControllerMemoryTracker:
         """Wrap a function so that one call in ``every`` is sampled; see `meminstr.leak_guard`."""
         every = checked_every(every)
         inner = getattr(target, "__func__", None) or getattr(target, "fget", None) or target
-        _measure_once()
+        calibrate()
         with self._lock:
             if len(self.functions) + len(self.classes) >= self.max_subjects:
                 self.dropped += 1
@@ -146,10 +146,8 @@ class ControllerMemoryTracker:
                 )
             wanted = _free_name(wanted, getattr(cls, "__module__", ""), self.classes)
             subject = ClassSubject(wanted, self.sampler, on_leak=on_leak, on_sample=self._sampled)
-            subject.follower = follow_class(
-                cls, name=wanted, cleanup=cleanup, ledger=self.ledger, observer=subject
-            )
-            subject.born_hook = self._born
+            subject.follower = follow_class(cls, name=wanted, cleanup=cleanup, ledger=self.ledger, observer=subject)
+            subject.birth_sites = current().birth_sites
             subject.enabled = self.enabled
             self.classes[wanted] = subject
         return subject
@@ -165,39 +163,13 @@ class ControllerMemoryTracker:
     # ------------------------------------------------------------ looks
 
     def _sampled(self, subject: Subject) -> None:
-        self._keep_window()
+        self._windows.sampled()
         if _look_hook is not None:
             _look_hook(self, subject)
 
-    def _born(self, subject: ClassSubject, instance: Any) -> None:
-        if self.born_hook is not None:
-            self.born_hook(subject, instance)
-
-    def _keep_window(self) -> None:
-        # call counts of all functions beside a reading: what the least-squares attribution works on
-        self._window_skip += 1
-        if self._window_skip < self._window_stride * 8 or len(self.functions) < 2:
-            return
-        if not self._lock.acquire(blocking=False):
-            return
-        try:
-            self._window_skip = 0
-            with self.sampler.not_ours():
-                reading = array("d", [0.0] * READING_SLOTS)
-                self.sampler.read(reading)
-                self._windows.append((reading, {n: s.calls() for n, s in list(self.functions.items())}))
-            if len(self._windows) >= _MAX_WINDOWS:
-                del self._windows[1::2]
-                self._window_stride *= 2
-        except Exception as error:
-            note_fault("attribution windows", error)
-        finally:
-            self._lock.release()
-
     def windows(self) -> list[tuple[array[float], dict[str, int]]]:
         """Cumulative call counts of all functions, each with the reading taken then, oldest first."""
-        with self._lock:
-            return list(self._windows)
+        return self._windows.kept()
 
     def subjects(self) -> list[Subject]:
         """All functions and classes, functions first."""
@@ -227,7 +199,7 @@ class ControllerMemoryTracker:
 
     def _set_enabled(self, enabled: bool) -> None:
         with self._lock:
-            self.enabled = enabled
+            self.enabled = self._thread.enabled = enabled
             for subject in self.subjects():
                 subject.enabled = enabled
 
@@ -257,12 +229,25 @@ class ControllerMemoryTracker:
             raise UsageError(f"name={name!r} is a probe already: another name is allowed")
         self.sampler.add_probe(UserProbe(name, read, unit=unit, floor=floor))
 
+    def start_sampling(self, interval: float | None = None) -> None:
+        """Read the process in a daemon thread too, every ``interval`` seconds (default: the setting).
+
+        For programs in which nothing is instrumented, or rarely called: otherwise samples do it without a thread.
+        Stopped by `stop_sampling` and by `uninstall`; a forked child has no such thread.
+        """
+        self._thread.start(current().sample_interval_seconds if interval is None else interval)
+
+    def stop_sampling(self) -> None:
+        """End the thread of `start_sampling`, if there is one."""
+        self._thread.stop()
+
     def uninstall(self) -> list[str]:
         """Remove every patch exactly, and stop sampling in wrappers that others still hold.
 
         Returns:
             What could not be removed because somebody patched on top of it (ours passes through there).
         """
+        self.stop_sampling()
         with self._lock:
             left = [str(item) for item in self.ledger.undo()]
             for subject in self.subjects():
@@ -280,7 +265,9 @@ class ControllerMemoryTracker:
         self.started_cpu = time.process_time()
         self.breaches = []
         self.breach_count = 0
-        self._windows = []
+        self.watchlist = Watchlist()
+        self._windows.clear()
+        self._thread.after_fork()
         self.sampler.after_fork()
         for subject in self.subjects():
             subject.after_fork()
@@ -319,28 +306,6 @@ class ControllerMemoryTracker:
             UsageError: the threshold is no finite number of at least nought.
         """
         return self._seeds.check(threshold_mb_per_1000, self.classes)
-
-
-_measured = False
-
-
-def _measure_once() -> None:
-    global _measured
-    if not _measured:
-        _measured = True
-        FunctionSubject.fresh_references = references_of_a_fresh_result()
-        FunctionSubject.idle_blocks = _idle_blocks()
-
-
-def _idle_blocks() -> int:
-    sampler = Sampler()
-    subject = FunctionSubject("calibration", 1, sampler)
-    idle = instrument(lambda: None, subject, enabled=lambda: 1)
-    for _ in range(33):
-        idle()
-    # each early change is scaled by the calls it stands for, which is one here
-    changes = sorted(change for _, change in subject.deltas.early_growth(1))
-    return int(changes[len(changes) // 2])
 
 
 def _name_of(function: Any) -> str:

@@ -205,8 +205,8 @@ class Sampler:
         With other threads at work their growth of these milliseconds is taken off too; an analysis is rare enough
         (some tens for each doubling of the run) that a leak loses less than a thousandth of itself.
         """
-        # The collector is held off meanwhile, so that all garbage made inside is young, and is collected at the end by
-        # the youngest generation alone (its cost is that of the objects made inside, whatever the heap's size).  Without
+        # The collector is held off meanwhile, so that all garbage made inside is young, and is collected at the end
+        # by the youngest generation alone (at the cost of the objects made inside, whatever the heap's size).  Without
         # that, garbage of ours that dies later would be taken off twice: importing numpy makes 60,000 blocks of it.
         before, after = self.buffer(), self.buffer()
         began = self.clock()

@@ -143,9 +143,7 @@ class SeedCounts:
         """Types above ``threshold`` MiB per thousand instantiations."""
         bad = isinstance(threshold, bool) or not isinstance(threshold, (int, float))
         if bad or not math.isfinite(threshold) or threshold < 0:
-            raise UsageError(
-                f"threshold_mb_per_1000={threshold!r} is not allowed: a finite number of at least 0 is"
-            )
+            raise UsageError(f"threshold_mb_per_1000={threshold!r} is not allowed: a finite number of at least 0 is")
         report = self.report(classes)
         leaks = {
             name: {

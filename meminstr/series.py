@@ -23,6 +23,7 @@ CAPACITY = 96
 RECENT = 16
 _RESET_AFTER = 8  # this many samples in a row behind the last x: the counter was reset, not disturbed
 _FORMAT = 1
+_COLUMNS = ("x", "low", "sum", "high")
 
 
 def _empty() -> array[float]:
@@ -79,20 +80,15 @@ class Series:
 
     __slots__ = (
         "_behind",
+        "_columns",
         "_filled",
-        "_high",
-        "_low",
         "_n",
-        "_recent",
         "_recent_at",
-        "_recent_x",
-        "_sum",
         "_t",
         "_t_first",
         "_t_last",
         "_v_first",
         "_v_last",
-        "_x",
         "_x_first",
         "_x_last",
         "capacity",
@@ -107,11 +103,11 @@ class Series:
         if capacity < 4 or capacity % 2:
             raise ValueError(f"capacity={capacity!r}: an even number of at least 4 slots is allowed")
         self.capacity = capacity
-        zeros = bytes(8 * capacity)
-        self._x, self._low, self._sum, self._high = (array("d", zeros) for _ in range(4))
+        # x, low, sum and high of all slots, then x and value of the latest samples, in one array: every
+        # array of its own would cost 80 bytes, and a repeated one is allocated to the byte
+        self._columns = array("d", (0.0,)) * (4 * capacity + 2 * RECENT)
         # seconds since the first sample: single precision keeps a year to a few seconds, in half the room
-        self._t = array("f", bytes(4 * capacity))
-        self._recent_x, self._recent = (array("d", bytes(8 * RECENT)) for _ in range(2))
+        self._t = array("f", (0.0,)) * capacity
         self.refused = self.restarts = 0
         self._reset()
 
@@ -172,23 +168,25 @@ class Series:
         self._x_last, self._v_last = x, value
         self.samples += 1
         self._behind = 0
+        columns, capacity = self._columns, self.capacity
         at = self._recent_at
-        self._recent_x[at] = x
-        self._recent[at] = value
         self._recent_at = (at + 1) % RECENT
+        at += 4 * capacity
+        columns[at] = x
+        columns[at + RECENT] = value
         n = self._n
         if not self._filled:
-            if n == self.capacity:
+            if n == capacity:
                 self._halve()
                 n = self._n
-            self._low[n] = self._sum[n] = self._high[n] = value
+            columns[n + capacity] = columns[n + 2 * capacity] = columns[n + 3 * capacity] = value
         else:
-            if value < self._low[n]:
-                self._low[n] = value
-            elif value > self._high[n]:
-                self._high[n] = value
-            self._sum[n] += value
-        self._x[n] = x
+            if value < columns[n + capacity]:
+                columns[n + capacity] = value
+            elif value > columns[n + 3 * capacity]:
+                columns[n + 3 * capacity] = value
+            columns[n + 2 * capacity] += value
+        columns[n] = x
         self._t[n] = self._t_last - self._t_first
         self._filled += 1
         if self._filled < self.stride:
@@ -199,42 +197,58 @@ class Series:
 
     def _amend(self, value: float) -> None:
         n = self._n if self._filled else self._n - 1
-        self._low[n] = min(self._low[n], value)
-        self._high[n] = max(self._high[n], value)
+        low, high = n + self.capacity, n + 3 * self.capacity
+        self._columns[low] = min(self._columns[low], value)
+        self._columns[high] = max(self._columns[high], value)
         self._v_last = value
         self._behind = 0
 
     def _halve(self) -> None:
-        x, t, low, total, high = self._x, self._t, self._low, self._sum, self._high
-        half = self.capacity // 2
+        columns, t, capacity = self._columns, self._t, self.capacity
+        half = capacity // 2
+        low, total, high = capacity, 2 * capacity, 3 * capacity
         for i in range(half):
             j = 2 * i
             k = j + 1
-            x[i], t[i], total[i] = x[k], t[k], total[j] + total[k]
-            low[i] = low[j] if low[j] < low[k] else low[k]
-            high[i] = high[j] if high[j] > high[k] else high[k]
+            columns[i], t[i] = columns[k], t[k]
+            columns[low + i] = min(columns[low + j], columns[low + k])
+            columns[total + i] = columns[total + j] + columns[total + k]
+            columns[high + i] = max(columns[high + j], columns[high + k])
         self._n = half
         self.stride *= 2
         self.epoch += 1
 
+    def _slots(self, n: int) -> tuple[array[float], ...]:
+        capacity = self.capacity
+        return tuple(self._columns[at : at + n] for at in range(0, 4 * capacity, capacity))
+
+    def _latest(self) -> tuple[array[float], array[float]]:
+        kept = min(self.samples, RECENT)
+        base = 4 * self.capacity
+        ring = [base + (self._recent_at - kept + i) % RECENT for i in range(kept)]
+        return (
+            array("d", [self._columns[at] for at in ring]),
+            array("d", [self._columns[at + RECENT] for at in ring]),
+        )
+
     def view(self) -> SeriesView:
         """A copy of the completed slots and the counts; an unfinished slot shows in `last` and `recent` only."""
         n, stride, start = self._n, self.stride, self._t_first
-        kept = min(self.samples, RECENT)
-        ring = [(self._recent_at - kept + i) % RECENT for i in range(kept)]
+        x, low, total, high = self._slots(n)
+        recent_x, recent = self._latest()
         return SeriesView(
-            x=self._x[:n],
+            x=x,
             t=array("d", (start + t for t in self._t[:n])),
-            low=self._low[:n],
-            mean=array("d", (s / stride for s in self._sum[:n])),
-            high=self._high[:n],
+            low=low,
+            mean=array("d", (s / stride for s in total)),
+            high=high,
             samples=self.samples,
             stride=stride,
             epoch=self.epoch,
             first=self.first,
             last=self.last,
-            recent_x=array("d", (self._recent_x[i] for i in ring)),
-            recent=array("d", (self._recent[i] for i in ring)),
+            recent_x=recent_x,
+            recent=recent,
             refused=self.refused,
             restarts=self.restarts,
         )
@@ -242,7 +256,8 @@ class Series:
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain numbers and lists, for a shard or a snapshot."""
         n = self._n + (1 if self._filled else 0)
-        view = self.view()
+        x, low, total, high = self._slots(n)
+        recent_x, recent = self._latest()
         return {
             "format": _FORMAT,
             "capacity": self.capacity,
@@ -254,13 +269,13 @@ class Series:
             "restarts": self.restarts,
             "first": list(self.first) if self.first else None,
             "last": [*self.last] if self.last else None,
-            "x": list(self._x[:n]),
+            "x": list(x),
             "t": list(self._t[:n]),
-            "low": list(self._low[:n]),
-            "sum": list(self._sum[:n]),
-            "high": list(self._high[:n]),
-            "recent_x": list(view.recent_x),
-            "recent": list(view.recent),
+            "low": list(low),
+            "sum": list(total),
+            "high": list(high),
+            "recent_x": list(recent_x),
+            "recent": list(recent),
         }
 
     @classmethod
@@ -276,15 +291,14 @@ class Series:
             series = cls(int(data["capacity"]))
             filled = int(data["filled"])
             n = len(data["x"])
-            columns = ("x", "t", "low", "sum", "high")
             if n > series.capacity or filled >= int(data["stride"]) or (filled and not n):
                 raise ValueError(f"a series of {n} slots where {series.capacity} fit")
-            if any(len(data[name]) != n for name in columns):
+            if any(len(data[name]) != n for name in (*_COLUMNS, "t")):
                 raise ValueError("a series whose columns differ in length")
-            for name in columns:
-                column: array[float] = getattr(series, "_" + name)
-                for i, value in enumerate(data[name]):
-                    column[i] = value
+            for number, name in enumerate(_COLUMNS):
+                begin = number * series.capacity
+                series._columns[begin : begin + n] = array("d", data[name])
+            series._t[:n] = array("f", data["t"])
             series.samples, series.stride = int(data["samples"]), int(data["stride"])
             series.epoch, series._filled = int(data["epoch"]), filled
             series.refused, series.restarts = int(data["refused"]), int(data["restarts"])
@@ -294,8 +308,9 @@ class Series:
                 series._x_last, series._t_last, series._v_last = map(float, data["last"])
             for x, value in zip(data["recent_x"][-RECENT:], data["recent"][-RECENT:], strict=True):
                 at = series._recent_at
-                series._recent_x[at], series._recent[at] = x, value
                 series._recent_at = (at + 1) % RECENT
+                at += 4 * series.capacity
+                series._columns[at], series._columns[at + RECENT] = x, value
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a series: {error}") from None
         return series

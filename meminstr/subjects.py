@@ -6,12 +6,14 @@ exit if the sampler's budget allows it.  A `ClassSubject` is the observer of a c
 
 from __future__ import annotations
 
-import math
 import threading
 from array import array
 from collections.abc import Callable
 from typing import Any
 
+from .deltas import EARLY, Deltas
+from .evidence import birth_sites
+from .evidence.reservoir import Reservoir
 from .faults import note_fault
 from .owned import owned
 from .sampling import MEMORY_SIGNALS, Sampler
@@ -20,83 +22,11 @@ from .series import Series
 SERIES_BYTES = 4096
 """What a series takes at most; it is allocated whole at once."""
 
-EARLY = 128
-"""How many early deltas are kept one by one, to tell a one-time growth and its moment."""
-
-
-_K = len(MEMORY_SIGNALS)
-_SUMS = 3 * _K + 1
 _NOTHING = (0, 0, 0)
-_MUST = 256
+_EVEN = 8
+_MUST = 100
 """Whatever the budget says, a sample is taken when the calls have grown by this fraction since the last: a history
 without gaps costs a few hundred samples for each tenfold of the run."""
-
-
-class Deltas:
-    """Sampled per-call changes of each memory signal, over the recent part of the history, and the early ones singly.
-
-    Sums are kept in two halves: when the samples have doubled, the older half is dropped.  What is asked of them is who
-    grows *now*, and a warm-up in the first hundred calls must not answer for it.
-    """
-
-    __slots__ = ("_half", "_older", "early", "early_used", "gap_sum", "last_call", "samples")
-
-    def __init__(self) -> None:
-        self.samples = 0
-        # for each half: per signal count, sum, sum of squares; then the sum of slack (see `owned`)
-        self._half = array("d", [0.0] * _SUMS)
-        self._older = array("d", [0.0] * _SUMS)
-        self.gap_sum = array("d", [0.0] * _K)
-        """Each delta times the calls since the delta before: the growth of all calls, estimated."""
-        self.last_call = 0.0
-        self.early = array("d", [0.0] * (EARLY * (_K + 1)))
-        self.early_used = 0
-
-    def add(self, call: int, before: array[float], after: array[float], slack: float = 0.0) -> None:
-        """Enter one sampled call's readings; unknown readings are passed over."""
-        gap = max(1.0, call - self.last_call)
-        self.last_call = call
-        self.samples += 1
-        if self.samples >= 16 and self.samples & (self.samples - 1) == 0:
-            self._older, self._half = self._half, self._older
-            for i in range(_SUMS):
-                self._half[i] = 0.0
-        sums = self._half
-        sums[_SUMS - 1] += slack
-        keep = self.early_used < EARLY
-        base = self.early_used * (_K + 1)
-        for i in range(_K):
-            if before[i] < 0 or after[i] < 0:
-                continue
-            delta = after[i] - before[i]
-            sums[3 * i] += 1
-            sums[3 * i + 1] += delta
-            sums[3 * i + 2] += delta * delta
-            self.gap_sum[i] += delta * gap
-            if keep:
-                self.early[base + i] = delta * gap
-        if keep:
-            self.early[base + _K] = call
-            self.early_used += 1
-
-    def recent(self, index: int) -> tuple[int, float, float]:
-        """Of one signal's recent changes: how many, their mean, and its standard error (infinite below two)."""
-        n, total, squares = (self._half[3 * index + j] + self._older[3 * index + j] for j in range(3))
-        if n < 2:
-            return int(n), (total if n else 0.0), math.inf
-        mean = total / n
-        variance = max(0.0, squares / n - mean * mean) * n / (n - 1)
-        return int(n), mean, math.sqrt(variance / n)
-
-    def slack(self) -> float:
-        """Blocks per recent sample that may or may not have gone with the results; see `owned`."""
-        n = self._half[0] + self._older[0]
-        return (self._half[_SUMS - 1] + self._older[_SUMS - 1]) / n if n else 0.0
-
-    def early_growth(self, index: int) -> list[tuple[int, float]]:
-        """The early calls with the growth each stands for, in order."""
-        width = _K + 1
-        return [(int(self.early[k * width + _K]), self.early[k * width + index]) for k in range(self.early_used)]
 
 
 class FunctionSubject:
@@ -261,7 +191,7 @@ class FunctionSubject:
 
     def size_bytes(self) -> int:
         """Memory that this subject takes, roughly."""
-        return SERIES_BYTES * len(self.series) + 8 * len(self.deltas.early) + 1000
+        return SERIES_BYTES * len(self.series) + 32 * EARLY + 1000
 
 
 def _none() -> int:
@@ -292,8 +222,10 @@ class ClassSubject:
         self.samples = 0
         self.enabled = True
         self.state: dict[str, Any] = {}
-        self.born_hook: Callable[[ClassSubject, Any], None] | None = None
+        self.birth_sites = True
+        self.reservoir = Reservoir()
         self._open: dict[int, array[float]] = {}
+        self._next_x = 0.0
         self._due = 0.0
         self._lock = threading.Lock()
 
@@ -327,10 +259,17 @@ class ClassSubject:
 
     def born(self, follower: Any, instance: Any) -> None:
         """A sampled construction's instance, for its birth site."""
-        if self.born_hook is not None:
-            self.born_hook(self, instance)
+        if self.birth_sites:
+            ordinal = self.samples
+            if self.reservoir.wants(ordinal):
+                site = birth_sites.capture(3)
+                self.reservoir.offer(instance, ordinal, self.sampler.clock(), site, birth_sites.current_tags())
 
     def _history(self, x: float, reading: array[float]) -> None:
+        # the first constructions are all sampled, for their deltas; a history wants its samples evenly over x
+        if x < self._next_x:
+            return
+        self._next_x = x + _EVEN
         for index, signal in enumerate(MEMORY_SIGNALS):
             if reading[index] >= 0:
                 self.series[signal].add(x, reading[3], reading[index])
@@ -365,10 +304,11 @@ class ClassSubject:
         self._lock = threading.Lock()
         self._open = {}
         self.follower.after_fork_in_child()
+        self.reservoir = Reservoir()
         self.restart()
         self.state = {}
 
     def size_bytes(self) -> int:
         """Memory that this subject and its follower take, roughly."""
-        own = SERIES_BYTES * len(self.series) + 8 * len(self.deltas.early) + 1000
+        own = SERIES_BYTES * len(self.series) + 32 * EARLY + 1000
         return own + int(self.follower.size_bytes())

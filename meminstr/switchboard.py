@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from . import registry
+from .errors import UsageError
 from .evidence.caches import declare_bounded
-from .evidence.expected_dead import watchlist
 
 
 def enable() -> None:
@@ -30,9 +31,7 @@ def mark_warm() -> None:
     registry.tracker.mark_warm()
 
 
-def register_probe(
-    name: str, read: Callable[[], float], *, unit: str = "bytes", floor: float | None = None
-) -> None:
+def register_probe(name: str, read: Callable[[], float], *, unit: str = "bytes", floor: float | None = None) -> None:
     """Judge one more figure of the process; see `ControllerMemoryTracker.register_probe`."""
     registry.tracker.register_probe(name, read, unit=unit, floor=floor)
 
@@ -45,7 +44,10 @@ def bounded(container: Any, maxsize: int) -> Any:
     Raises:
         UsageError: no sized container, or a bound that is no positive whole number.
     """
-    declare_bounded(container, maxsize)
+    try:
+        declare_bounded(container, maxsize)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
     return container
 
 
@@ -60,4 +62,10 @@ def watch(obj: Any, reason: str, grace: float = 5.0) -> None:
     Raises:
         UsageError: the object takes no weak reference, or an argument is not allowed.
     """
-    watchlist.watch(obj, reason, grace=grace)
+    if not isinstance(reason, str) or not reason.strip():
+        raise UsageError(f"reason={reason!r} is not a reason: a non-empty string is allowed")
+    if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not 0 <= grace < math.inf:
+        raise UsageError(f"grace={grace!r} is not allowed: a number of seconds, at least 0, is")
+    refused = registry.tracker.watchlist.watch(obj, reason, grace)
+    if refused is not None:
+        raise UsageError(refused)

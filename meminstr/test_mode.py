@@ -19,7 +19,7 @@ from typing import Any
 from .diagnosis.figures import Room, finding_of
 from .diagnosis.reckoning import Reckoned
 from .errors import LeakDetected, UsageError
-from .evidence import advice, caches, census, holders
+from .evidence import advice, caches, census, holders, newest
 from .judgement import BoundedFill, Judgement, Policy, Signal, judge, prime
 from .sampling import Sampler
 from .series import Series
@@ -50,12 +50,12 @@ class _Trial:
         now = clock()
         buffer = self.sampler.buffer()
         self.sampler.read(buffer)
-        values = {"blocks": buffer[1], "heap": buffer[2]}
+        values: dict[str, float] = {"blocks": buffer[1], "heap": buffer[2]}
         self.sampler.release(buffer)
         for name in ("descriptors", "threads"):
             probe = self.sampler.probes().get(name)
-            value = probe.read() if probe is not None else None
-            values[name] = -1.0 if value is None else float(value)
+            count = probe.read() if probe is not None else None
+            values[name] = -1.0 if count is None else float(count)
         for name, value in values.items():
             if value >= 0:
                 if name not in self.series:
@@ -191,10 +191,9 @@ def _settle(trial: _Trial, state: _State) -> tuple[bool, Finding]:
     judged = trial.judge(fill)
     finding = trial.finding(judged)
     if judged.verdict in (Verdict.LEAKING, Verdict.GROWING):
-        if state.rounds == 1 or report.growing:
-            if state.rounds < _ROUNDS:  # a second round, half as long again, must confirm it
-                trial.batch = max(1, trial.batch // 2)
-                return False, finding
+        if state.rounds == 1 or (report.growing and state.rounds < _ROUNDS):
+            trial.batch = max(1, trial.batch // 2)  # a second round, half as long again, must confirm it
+            return False, finding
         raise LeakDetected(_message(finding, state), _explained(finding, state))
     if judged.verdict is Verdict.WARMING_UP and fill is None and state.rounds < _ROUNDS:
         trial.batch = min(4 * _MAX_BATCH, trial.batch * 2)
@@ -207,8 +206,8 @@ def _explained(finding: Finding, state: _State) -> Finding:
 
     after = census.take()
     grown = census.compare(state.census, after)[:5]
-    culprit = next((g.name for g in grown if g.what == "type"), None)
-    examples = census.examples(state.census, after, culprit) if culprit else []
+    culprit = newest.culprit(grown)
+    examples = newest.examples(state.census, after, culprit) if culprit else []
     try:
         groups = holders.find_holders(examples).groups[:3] if examples else ()
     finally:

@@ -96,9 +96,7 @@ def run_demo(
             if progress is not None:
                 progress(done, total, name)
 
-        found = loop.search_gains(
-            controller_class, evaluations=evaluations, seed=seed, setup=setup, after_each=step
-        )
+        found = loop.search_gains(controller_class, evaluations=evaluations, seed=seed, setup=setup, after_each=step)
         outcomes.append(SearchOutcome(name, found.evaluations, found.first_cost, found.best_cost, found.best))
     return tuple(outcomes)
 
@@ -215,8 +213,7 @@ def search_summary(outcomes: Iterable[SearchOutcome]) -> str:
     """What the searches found: proof that the loop was closed."""
     lines = ["Gain search (cost of the best controller, first swarm -> end):"]
     lines += [
-        f"  {o.name:<16} {o.first_cost:8.3f} -> {o.best_cost:.3f}   {o.constructions:,} constructions"
-        for o in outcomes
+        f"  {o.name:<16} {o.first_cost:8.3f} -> {o.best_cost:.3f}   {o.constructions:,} constructions" for o in outcomes
     ]
     return "\n".join(lines) + "\n"
 
@@ -291,8 +288,6 @@ def _refuse_pointless(args: argparse.Namespace) -> None:
     if args.report is not None:
         path = Path(args.report)
         if path.is_dir() or not path.parent.is_dir():
-            raise UsageError(
-                f"demo: --report {args.report}: a file name in an existing, writable directory is allowed"
-            )
+            raise UsageError(f"demo: --report {args.report}: a file name in an existing, writable directory is allowed")
     if not current().enabled:
         raise UsageError("demo: meminstr is switched off (MEMINSTR_DISABLED), so that nothing would be recorded")

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from ..errors import UsageError
+from ..faults import note_fault
 from ..instrument.functions import instrumented
 from ..instrument.switches import checked_every
-from ..registry import ControllerMemoryTracker
+from ..registry import ControllerMemoryTracker, Subject, set_look_hook
 from ..settings import current
 
 F = TypeVar("F")
@@ -72,6 +73,25 @@ def leak_guard(
         )
 
     return decorate if target is None else decorate(target)
+
+
+_FIRST_LOOK = 12
+
+
+def _first_look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
+    # the diagnosis is loaded when there is something to look at, not when a module is imported that has a decorator
+    if subject.samples >= _FIRST_LOOK:
+        try:
+            with tracker.sampler.not_ours():
+                from ..diagnosis import looking
+
+                looking.install()
+        except Exception as error:
+            set_look_hook(None)
+            note_fault("loading the diagnosis", error)
+
+
+set_look_hook(_first_look)
 
 
 def chosen(tracker: ControllerMemoryTracker | None) -> ControllerMemoryTracker:

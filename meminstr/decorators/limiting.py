@@ -19,10 +19,11 @@ from ..errors import UsageError
 from ..instrument.functions import instrument, instrumented, kind_of
 from ..limits.call import Call
 from ..limits.guard import Guard
-from ..limits.interrupt import TRAMPOLINES, running_task
+from ..limits.interrupt import running_task
 from ..limits.policy import Limit, make_limit
 from ..limits.services import Services, process_services
 from ..settings import current
+from .limit_frames import admitted, checked, guarded, guarded_in_threads
 
 F = TypeVar("F")
 
@@ -67,7 +68,7 @@ def memory_limited(
     Raises:
         UsageError: an argument that is not allowed, or a mode that this system does not have.
     """
-    checked = make_limit(
+    made_limit = make_limit(
         gb=gb,
         mb=mb,
         limit=limit,
@@ -78,7 +79,7 @@ def memory_limited(
         wait=wait,
         interrupt_threads=interrupt_threads,
     )
-    made = MemoryLimited(checked, tracker)
+    made = MemoryLimited(made_limit, tracker)
     return made if target is None else made(target)
 
 
@@ -132,12 +133,14 @@ class MemoryLimited:
             return isolate(function, kind, self._make_guard(_name_of(function)))
         if kind == "call" and (isinstance(function, types.FunctionType) or instrumented(function) is not None):
             guard = self._make_guard(_name_of(function))
-            make = _checked if self.limit.mode == "check" and self.limit.wait_seconds is None else _guarded
+            make = guarded_in_threads if self.limit.interrupt_threads else guarded
+            if self.limit.mode == "check" and self.limit.wait_seconds is None:
+                make = checked
             return functools.update_wrapper(make(function, guard), function)
         around = _Around(self, function, kind)
         wrapped = instrument(function, around)
         if kind == "coroutine" and self.limit.wait_seconds is not None:
-            return functools.update_wrapper(_admitted(wrapped, around.guard), function)
+            return functools.update_wrapper(admitted(wrapped, around.guard), function)
         return wrapped
 
     def _make_guard(self, subject: str) -> Guard:
@@ -207,7 +210,7 @@ class _Around:
     def __init__(self, made: MemoryLimited, function: Any, kind: str) -> None:
         self._made = made
         self.guard = made._make_guard(_name_of(function))
-        # for a coroutine function `_admitted` has waited already, without holding up the loop
+        # for a coroutine function `admitted` has waited already, without holding up the loop
         self._takes_room = kind != "coroutine"
         self._asynchronous = kind == "coroutine"
         # where its frame is on the stack, the call can be stopped; without code of its own it cannot be told
@@ -257,82 +260,3 @@ def _frame_name(frame: types.FrameType) -> str:
 def _place() -> tuple[int, int]:
     task = running_task()[0]
     return threading.get_ident(), 0 if task is None else id(task)
-
-
-# ---------------------------------------------------------------- the frames around a plain function
-#
-# One frame each, under a file name that `warnings` and `logging` skip, so that ``stacklevel=2`` in the function
-# blames the true caller (see `instrument.functions`).
-
-_HIDDEN = "<meminstr importlib._bootstrap limit>"
-
-
-def _hidden(function: Any) -> Any:
-    def renamed(code: types.CodeType, inner: bool) -> types.CodeType:
-        consts = tuple(renamed(c, True) if isinstance(c, types.CodeType) else c for c in code.co_consts)
-        code = code.replace(co_filename=_HIDDEN, co_consts=consts)
-        if inner:
-            TRAMPOLINES.add(code)
-        return code
-
-    function.__code__ = renamed(function.__code__, False)
-    return function
-
-
-@_hidden
-def _checked(function: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-    clock = guard.services.readings.clock
-
-    def limited(*args: Any, **kwargs: Any) -> Any:
-        granted = guard.granted
-        if clock() < granted.until:
-            # short calls live on one reading: no token, no handler
-            result = function(*args, **kwargs)
-            if clock() >= granted.until:
-                guard.late(granted)
-            return result
-        call = guard.enter(arm=False)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            guard.leave(call, error)
-            raise
-        guard.leave(call)
-        return result
-
-    return limited
-
-
-@_hidden
-def _guarded(function: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-    def limited(*args: Any, **kwargs: Any) -> Any:
-        call = guard.enter(arm=False)
-        try:
-            try:
-                if call is not None:
-                    call.armed = True
-                result = function(*args, **kwargs)
-            finally:
-                # an interruption between here and the `try` outside it still lands in the latter
-                if call is not None:
-                    call.armed = False
-        except BaseException as error:
-            guard.leave(call, error)
-            raise
-        guard.leave(call)
-        return result
-
-    return limited
-
-
-@_hidden
-def _admitted(function: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-    async def limited(*args: Any, **kwargs: Any) -> Any:
-        taken = await guard.room.take_async()
-        try:
-            return await function(*args, **kwargs)
-        finally:
-            if taken:
-                guard.room.give_back()
-
-    return limited

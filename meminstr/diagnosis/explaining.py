@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..evidence import advice, birth_sites, census, holders
+from ..evidence import advice, birth_sites, census, holders, newest
+from ..evidence.expected_dead import Retained
 from ..faults import note_fault
 from ..registry import ControllerMemoryTracker
 from ..subjects import ClassSubject, FunctionSubject
-from ..verdict import Finding, Grown, Holder, Verdict
+from ..units import format_duration
+from ..verdict import Counts, Finding, Grown, Holder, Verdict
 
 _SURVIVORS = 200
 _SUSPICIOUS = (Verdict.LEAKING, Verdict.GROWING)
@@ -27,12 +31,12 @@ def explain_class(
     survivors = follower.retained_objects(_SURVIVORS) if retained else follower.live_objects(_SURVIVORS)
     try:
         groups = _holders(survivors, tracker, budget_seconds)
-        sites, contexts = birth_sites.of_survivors(subject.name, survivors)
+        living = subject.reservoir.living()
         return replace(
             finding,
             holders=groups,
-            birth_sites=sites,
-            contexts=contexts,
+            birth_sites=birth_sites.shares([row.site for row in living], most=3),
+            contexts=birth_sites.tag_shares([row.tags for row in living], most=3),
             culprit_type=f"{follower.cls.__module__}.{follower.cls.__qualname__}",
             advice=advice.advise(groups[0] if groups else None, finding.memory_kind),
         )
@@ -52,13 +56,13 @@ def explain_function(
     before = subject.state.get("census")
     if before is not None:
         after = census.take(budget_seconds=budget_seconds / 4)
-        grown = census.compare(before, after)[:5]
-        culprit = next((g.name for g in grown if g.what == "type"), None)
-        newest = census.examples(before, after, culprit) if culprit else []
+        grown = census.compare(before, after, name_of=census.container_name)[:6]
+        culprit = newest.culprit(grown)
+        suspects = newest.examples(before, after, culprit) if culprit else []
         try:
-            groups = _holders(newest, tracker, budget_seconds) if newest else ()
+            groups = _holders(suspects, tracker, budget_seconds) if suspects else ()
         finally:
-            newest.clear()
+            suspects.clear()
     return replace(
         finding,
         grown=grown,
@@ -86,3 +90,36 @@ def _ours(tracker: ControllerMemoryTracker) -> Iterable[Any]:
         yield subject
         yield subject.__dict__
         yield subject.state
+
+
+def watched(tracker: ControllerMemoryTracker, budget_seconds: float) -> list[Finding]:
+    """One finding for each reason and type of objects that were expected dead and live: `meminstr.watch`."""
+    groups: dict[tuple[str, str], list[Retained]] = {}
+    # a report settles the question at once, whatever the grace; the caller has collected
+    for row in tracker.watchlist.settle(collect=False, now=math.inf):
+        groups.setdefault((row.type, row.reason), []).append(row)
+    found = []
+    for (kind, reason), rows in groups.items():
+        survivors = [obj for row in rows[:_SURVIVORS] if (obj := row.object) is not None]
+        try:
+            held = _holders(survivors, tracker, budget_seconds / len(groups))
+        finally:
+            survivors.clear()
+        oldest = max(0.0, time.monotonic() - min(row.since for row in rows))
+        many = "object that was" if len(rows) == 1 else "objects that were"
+        found.append(
+            Finding(
+                subject=kind,
+                subject_kind="type",
+                verdict=Verdict.LEAKING,
+                reason=f"{len(rows):,} {many} expected dead ({reason}) {'lives' if len(rows) == 1 else 'live'} still, "
+                f"the oldest for {format_duration(oldest)}",
+                memory_kind="python_objects",
+                culprit_type=kind,
+                holders=held,
+                birth_sites=(),
+                advice=advice.advise(held[0] if held else None, None),
+                counts=Counts(retained=len(rows), alive=len(rows)),
+            )
+        )
+    return found

@@ -90,9 +90,7 @@ def _process_finding(reckoned: Reckoned, snapshot: Snapshot, room: Room) -> Find
         one_time_growth=None,
         mb_per_hour=rate.scaled(3600 / MIB) if grows and by_second and rate is not None else None,
         eta_seconds=(
-            eta(rate, room.bytes, 1.0)
-            if grows and by_second and rate is not None and room.bytes is not None
-            else None
+            eta(rate, room.bytes, 1.0) if grows and by_second and rate is not None and room.bytes is not None else None
         ),
         signals=tuple(f"{s.name} ({s.source})" if s.source else s.name for s in judged.signals),
         extra={} if view is None else {"history": history(view.x, view.mean)},
@@ -140,7 +138,8 @@ def _bytes_per_call(
     heap_value = _positive(heap)
     if blocks is None or blocks.value <= 0:
         return heap_value
-    size = _block_size(record, blocks, heap_value, resident)
+    slopes = {s.name: s.rate for s in judged.signals}
+    size = _block_size(record, slopes.get("blocks") or blocks, _positive(slopes.get("heap")), resident)
     return Interval(
         heap_value.value + blocks.value * size.value,
         (heap_value.low or 0.0) + max(0.0, blocks.low if blocks.low is not None else 0.0) * (size.low or 0.0),

@@ -27,6 +27,8 @@ from .taking import record_of, take
 logger = logging.getLogger("meminstr")
 
 _FIRST = 12
+_CREDIT, _SHARE = 0.3, 0.005
+"""Seconds that looks may cost to begin with, and the share of the time that passes after that."""
 _CENSUS_CALLS = 1000
 _CENSUS_SECONDS = 0.05
 
@@ -42,7 +44,8 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     if subject.samples < state.get("next_look", _FIRST):
         return
     state["next_look"] = subject.samples + max(1, subject.samples // 7)
-    if state.get("looking"):
+    sampler = tracker.sampler
+    if state.get("looking") or sampler.analysis_seconds > _CREDIT + _SHARE * (sampler.clock() - sampler.started):
         return
     state["looking"] = True
     finding = None
@@ -145,15 +148,15 @@ def bounded_fill(subject: Subject, record: SubjectRecord) -> BoundedFill | None:
         return None
     now = caches.bounded_containers(budget_seconds=_CENSUS_SECONDS)
     report = caches.fill_between(before, now, blocks_gained=level - before_level)
-    if report.growing:
+    if report.growing and not report.full:
         return BoundedFill(
             description=report.description,
-            growing=not report.full,
+            growing=True,
             entries_gained=report.entries_gained,
             entries_max=report.capacity,
             remaining=report.capacity_left,
         )
-    if report.full and report.entries_gained:
+    if report.growing and report.full:
         state["restart"] = True
     state["containers"] = (record.calls, level, now)
     return None

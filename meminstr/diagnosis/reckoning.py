@@ -36,8 +36,8 @@ class Reckoned:
     judgement: Judgement
     one_time: OneTimeGrowth | None = None
     share: Share | None = None
-    outside: bool = False
-    """The process grows with this function's calls, but not in them."""
+    outside: Judgement | None = None
+    """What was said before it turned out that the process grows with this function's calls, but not in them."""
     notes: tuple[str, ...] = ()
 
 
@@ -80,9 +80,7 @@ def judge_class(record: SubjectRecord, horizon: float, sources: Mapping[str, str
     return judge(signals_of(series, sources), policy)
 
 
-def reckon(
-    snapshot: Snapshot, *, horizon: float = 5000.0, fills: Mapping[str, BoundedFill] | None = None
-) -> Reckoning:
+def reckon(snapshot: Snapshot, *, horizon: float = 5000.0, fills: Mapping[str, BoundedFill] | None = None) -> Reckoning:
     """Judge every subject of a snapshot.
 
     Args:
@@ -107,20 +105,23 @@ def reckon(
         if record.kind != "function":
             found = judge_class(record, horizon, snapshot.sources)
             judged.append(Reckoned(record, found, one_time_growth(record, found)))
-    process = Reckoned(None, _judge_process(snapshot, [r for r in judged if r.outside]))
+    accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
+    unexplained = [] if accused else [r for r in judged if r.outside]
+    process = Reckoned(None, _judge_process(snapshot, unexplained))
     return Reckoning(tuple(judged), process, shares)
 
 
 def _judge_process(snapshot: Snapshot, outside: list[Reckoned]) -> Judgement:
     policy = Policy(horizon=600.0, x_unit="second", floors=snapshot.floors, min_samples_horizon=200)
     own = judge(signals_of(snapshot.process, snapshot.sources), policy)
-    if own.verdict in _ACCUSED or not outside:
+    if own.verdict is Verdict.LEAKING or not outside:
         return own
     # a leak that grows with a function's calls but outside of them: a thread, a callback, the code between calls
-    worst = max(outside, key=lambda r: r.judgement.verdict.severity)
-    name = worst.record.name if worst.record else ""
-    reason = f"{worst.judgement.reason}; it grows with the calls of {name}, but outside of them"
-    return replace(worst.judgement, reason=reason)
+    worst = max(outside, key=lambda r: r.outside.verdict.severity if r.outside else -1)
+    if worst.outside is None or worst.record is None or own.verdict.severity >= worst.outside.verdict.severity:
+        return own
+    reason = f"{worst.outside.reason}; it grows with the calls of {worst.record.name}, but outside of them"
+    return replace(worst.outside, reason=reason)
 
 
 def _attributed(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], *, alone: bool) -> Reckoned:
@@ -134,20 +135,22 @@ def _attributed(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], *, alo
             return one  # descriptors, threads: no deltas to ask
         share = shares.get(signal.name, {}).get(record.name)
         says = explained(shares.get(signal.name, {}), record.name, rate)
-        if not record.overlapped:
-            inside = _inside(record, signal.name, rate)
-            if inside is True:
-                return replace(one, share=share)
-            if inside is False and says != "this":
-                return _acquitted(one, "between the calls, not in them" if alone else "elsewhere")
+        inside = _inside(record, signal.name, rate)
+        if record.overlapped:
+            # a change across one call may be another thread's: only windows of many calls can accuse; and work may have
+            # been handed to a thread, so a function that is alone is not acquitted by its own calls
+            if says == "unclear" and inside is False and not alone:
+                says = "another"
+            inside = None
+        if inside is True:
+            return _with_own_rates(replace(one, share=share))
+        if inside is False and says != "this":
+            return _acquitted(one, "between the calls, not in them" if alone else "elsewhere")
         if says in ("this", "collinear"):
             notes = one.notes
             if share is not None and share.collinear_with:
                 others = ", ".join(share.collinear_with[:3])
-                notes = (
-                    *notes,
-                    f"its calls cannot be told from those of {others}: the growth belongs to one of them",
-                )
+                notes = (*notes, f"its calls cannot be told from those of {others}: the growth is of one of them")
             return replace(one, share=share, notes=notes)
         if says == "another":
             return _acquitted(one, "in calls of others")
@@ -166,11 +169,23 @@ def _inside(record: SubjectRecord, signal: str, rate: float) -> bool | None:
     return None
 
 
+def _with_own_rates(one: Reckoned) -> Reckoned:
+    """Its own changes per call in place of the process's slope, where samples tell them more sharply."""
+    assert one.record is not None
+    rates = dict(one.judgement.rates)
+    for signal in ("blocks", "heap"):
+        facts, slope = one.record.deltas.get(signal), rates.get(signal)
+        if facts is None or slope is None or facts.samples < 32 or facts.slack > 0.05 * abs(facts.mean):
+            continue
+        rates[signal] = Interval(facts.mean, facts.mean - _SURE * facts.error, facts.mean + _SURE * facts.error)
+    return replace(one, judgement=replace(one.judgement, rates=rates))
+
+
 def _acquitted(one: Reckoned, where: str) -> Reckoned:
     assert one.record is not None
     reason = f"the process grows while it is called, but {where}"
     judgement = replace(one.judgement, verdict=Verdict.CLEAN, reason=reason, memory_kind=None, onset_x=None)
-    return replace(one, judgement=judgement, outside=True)
+    return replace(one, judgement=judgement, outside=one.judgement)
 
 
 def one_time_growth(record: SubjectRecord, found: Judgement) -> OneTimeGrowth | None:

@@ -22,16 +22,14 @@ from ..settings import current
 from ..snapshot import Snapshot
 from ..subjects import ClassSubject
 from ..verdict import Finding
-from .explaining import explain_class, explain_function
+from .explaining import explain_class, explain_function, watched
 from .figures import Room, finding_of
 from .looking import bounded_fill
 from .reckoning import Reckoned, reckon, settled
 from .taking import record_of, take
 
 
-def report(
-    diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMemoryTracker | None = None
-) -> Report:
+def report(diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMemoryTracker | None = None) -> Report:
     """Judge everything instrumented so far.
 
     Args:
@@ -97,6 +95,7 @@ def _report(
         if diagnose:
             finding = _explained(tracker, finding, max(0.05, ends - time.perf_counter()))
         findings.append(_marked(finding, known))
+    findings += watched(tracker, max(0.05, ends - time.perf_counter())) if diagnose else []
     cost_seconds = tracker.sampler.budget.spent + tracker.sampler.analysis_seconds
     cpu = max(1e-9, time.process_time() - tracker.started_cpu)
     return Report(

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from ..deltas import Deltas
 from ..registry import ControllerMemoryTracker, Subject
 from ..sampling import MEMORY_SIGNALS
 from ..snapshot import DeltaFacts, Snapshot, SubjectRecord, Window
-from ..subjects import ClassSubject, Deltas
+from ..subjects import ClassSubject
 
 
 def take(tracker: ControllerMemoryTracker, reading: Mapping[str, float]) -> Snapshot:
@@ -44,11 +45,9 @@ def record_of(subject: Subject, now: float) -> SubjectRecord:
     if isinstance(subject, ClassSubject):
         calls = subject.follower.counts().constructed
         failures = 0
-        overlapped = threading.active_count() > 1
     else:
         calls = subject.calls()
         failures = subject.failures
-        overlapped = bool(subject.overlapped) or threading.active_count() > 1
     series = {name: one.view() for name, one in subject.series.items()}
     last = max((view.last[1] for view in series.values() if view.last), default=now)
     return SubjectRecord(
@@ -59,10 +58,14 @@ def record_of(subject: Subject, now: float) -> SubjectRecord:
         failures=failures,
         series=series,
         deltas=_deltas(subject.deltas),
-        overlapped=overlapped,
+        overlapped=_others_run(),
         horizon=subject.horizon,
         idle_seconds=max(0.0, now - last),
     )
+
+
+def _others_run() -> bool:
+    return sum(not t.name.startswith("meminstr") for t in threading.enumerate()) > 1
 
 
 def _deltas(deltas: Deltas) -> dict[str, Any]:

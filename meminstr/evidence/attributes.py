@@ -85,9 +85,9 @@ def _in_dict(holder: Any, slot: Any, child: Any) -> str | None:
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
     for base in mro(cls):
         for name, value in list(class_dict(base).items()):
-            if type(value) is types.MemberDescriptorType:
-                yield name, value
-            elif name == "__wrapped__" and type(value) is types.GetSetDescriptorType:
+            if type(value) is types.MemberDescriptorType or (
+                name == "__wrapped__" and type(value) is types.GetSetDescriptorType
+            ):
                 yield name, value
 
 

@@ -13,7 +13,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .safe import is_a
+from .ours import is_ours
+from .safe import children, is_a
 
 _BATCH = 48
 _MOST_PER_TYPE = 24
@@ -26,7 +27,20 @@ _MOST_LEVELS = 64
 class BackwardWalk:
     """One walk.  `up` leads from each solved object to the holder through which the map is reached."""
 
-    __slots__ = ("_clock", "_deadline", "_kids", "_levels", "_longest", "_open", "known", "own", "reached", "stopped", "tops", "up")
+    __slots__ = (
+        "_clock",
+        "_deadline",
+        "_kids",
+        "_levels",
+        "_longest",
+        "_open",
+        "known",
+        "own",
+        "reached",
+        "stopped",
+        "tops",
+        "up",
+    )
 
     def __init__(
         self,
@@ -145,15 +159,13 @@ class BackwardWalk:
         kids = self._kids.get(id(obj))
         return id(obj) in self._open and (kids is None or any(id(kid) in self._open for kid in kids))
 
-    def _sort_in(
-        self, batch: list[Any], found: list[Any], following: list[Any], per_type: dict[type, int]
-    ) -> None:
+    def _sort_in(self, batch: list[Any], found: list[Any], following: list[Any], per_type: dict[type, int]) -> None:
         asked = {id(obj): obj for obj in batch}
         held: set[int] = set()
         followed: dict[type, int] = {}
         for holder in found:
             key = id(holder)
-            if key in self.own or type(holder) is types.FrameType and self._is_ours(holder):
+            if key in self.own or (type(holder) is types.FrameType and self._is_ours(holder)):
                 continue
             on_map = key in self.reached
             cls = type(holder)
@@ -162,7 +174,7 @@ class BackwardWalk:
                 if followed[cls] > 40 * _MOST_PER_TYPE:
                     held.update(asked)  # not looked at one by one: do not call anything of this batch a top
                     continue
-            hits = [asked[hit] for hit in set(map(id, gc.get_referents(holder))).intersection(asked)]
+            hits = [asked[hit] for hit in set(map(id, children(holder, None))).intersection(asked)]
             if not hits:
                 continue
             held.update(map(id, hits))
@@ -198,7 +210,7 @@ class BackwardWalk:
                 queue.extend((obj, kid) for kid in self._kids.get(id(obj), ()))
 
     def _is_ours(self, frame: types.FrameType) -> bool:
-        return str(frame.f_globals.get("__name__")).startswith(__name__.partition(".")[0] + ".")
+        return is_ours(frame.f_globals.get("__name__"))
 
 
 def _is_lost_module(holder: Any) -> bool:

@@ -16,6 +16,9 @@ from .safe import ATOMS, children, object_arrays
 
 _WIDE = 4_000
 """A container with more members than this is expanded only after everything narrower."""
+_VERY_WIDE = 50_000
+"""A container of more is not even looked into before that: a copy of its members would be a pause."""
+_SIZED = (dict, list, tuple, set, frozenset)
 _CHECK_EVERY = 256
 
 
@@ -24,9 +27,7 @@ class ForwardMap:
 
     __slots__ = ("_arrays", "_clock", "_frontier", "_next", "_wide", "own", "parent", "reached", "targets")
 
-    def __init__(
-        self, roots: Roots, targets: set[int], own: set[int], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, roots: Roots, targets: set[int], own: set[int], clock: Callable[[], float]) -> None:
         self.reached: dict[int, Any] = {}
         """The objects reached, by id; keeping them is what keeps their ids valid."""
         self.parent: dict[int, Any] = {}
@@ -71,7 +72,7 @@ class ForwardMap:
                 self._next.reverse()  # `pop` takes from the end; the order of discovery is the order of preference
                 self._frontier, self._next = self._next, self._frontier
             elif self._wide and (most is None):
-                self._adopt(wide := self._wide.pop(0), children(wide, self._arrays), wide_too=True)
+                self._look_into_wide(deadline)
             else:
                 return not self._wide
             if self._must_stop(deadline, most):
@@ -81,17 +82,33 @@ class ForwardMap:
         return not self.targets or (most is not None and len(self.reached) > most) or self._clock() > deadline
 
     def _look_into(self, holder: Any) -> None:
+        if type(holder) in _SIZED and len(holder) > _VERY_WIDE:
+            self._wide.append(holder)
+            return
         found = children(holder, self._arrays)
         if len(found) <= _WIDE:
             self._adopt(holder, found)
             return
         self._wide.append(holder)
-        for child in found:
-            key = id(child)
-            if key in self.targets:
-                self._record(key, child, holder)
+        hits = self.targets.intersection(map(id, found))
+        if hits:
+            for child in found:
+                if id(child) in hits and id(child) in self.targets:
+                    self._record(id(child), child, holder)
 
-    def _adopt(self, holder: Any, found: list[Any], wide_too: bool = False) -> None:
+    def _look_into_wide(self, deadline: float) -> None:
+        """One wide container, in slices; what was not reached in time is left out."""
+        holder = self._wide.pop(0)
+        found = children(holder, self._arrays)
+        self.own.add(id(found))
+        for start in range(0, len(found), _WIDE):
+            self._adopt(holder, found[start : start + _WIDE])
+            if self._must_stop(deadline, None):
+                self._wide.insert(0, holder)
+                break
+        self.own.discard(id(found))
+
+    def _adopt(self, holder: Any, found: list[Any]) -> None:
         reached, own, targets, queue = self.reached, self.own, self.targets, self._next
         for child in found:
             key = id(child)

@@ -9,9 +9,11 @@ collector.  Everything the walks make is dropped at the end: no object lives lon
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import time
+import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +25,14 @@ from .grouping import group
 from .paths import Path, end_kind, path_of
 from .patterns import alike
 from .retained import retained_bytes
-from .roots import find_roots
-from .safe import is_a
+from .roots import atexit_functions, find_roots
+from .safe import is_a, type_name
 
 _NEAR = 30_000
 """Objects on the map before the backward walk begins: some 40 ms."""
 _REPRESENTATIVES = 16
 _LONGEST_PAUSE = 0.15
+_HANDLERS = (types.FunctionType, types.MethodType, functools.partial)
 _FROZEN_BY_PYTHON = 1_000
 """Python 3.12 itself starts with some hundred objects frozen; `gc.freeze` freezes tens of thousands."""
 _SCAN_SECONDS_PER_BLOCK = 25e-9
@@ -196,6 +199,10 @@ class _Search:
             for index, holder in enumerate(chain[:-1]):
                 if end_kind(holder) != "outside":
                     return chain[index:], end_kind(holder)
+            if type(top) in _HANDLERS:
+                handlers = atexit_functions()
+                if any(value is top for _, value in handlers.values):
+                    return [handlers, *chain], "atexit"
             return chain, end_kind(top)
         if walk.stopped:
             self.complete = False
@@ -230,12 +237,5 @@ class _Search:
         if not self.left:
             return
         for other in alike(chain, None, set(self.left), self.clock, self.deadline, self.own):
-            same = path if path.type == type_of(other) else path_of([*chain[:-1], other], self.roots)
+            same = path if path.type == type_name(type(other)) else path_of([*chain[:-1], other], self.roots)
             self._settle(other, same)
-
-
-def type_of(obj: Any) -> str:
-    """The type's full name, as in `Path.type`."""
-    from .safe import type_name
-
-    return type_name(type(obj))

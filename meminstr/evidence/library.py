@@ -33,14 +33,20 @@ class Matcher:
 MATCHERS: tuple[Matcher, ...] = (
     Matcher("re._cache*", "re keeps its last 512 compiled patterns: bounded"),
     Matcher("re._cache2*", "re keeps its last 256 compiled patterns: bounded"),
-    Matcher("linecache.cache*", "linecache keeps the source of files shown in tracebacks; linecache.clearcache() empties it"),
+    Matcher(
+        "linecache.cache*", "linecache keeps the source of files shown in tracebacks; linecache.clearcache() empties it"
+    ),
     Matcher("functools.singledispatch*", "functools.singledispatch caches the function found for each class, weakly"),
     Matcher("typing.*<lru_cache*", "typing caches subscripted types: bounded"),
     Matcher("typing._cleanups*", "typing keeps the clear functions of its caches"),
     Matcher("abc.*", "ABCMeta remembers classes it was asked about, weakly"),
     Matcher("_abc.*", "ABCMeta remembers classes it was asked about, weakly"),
-    Matcher("logging._handler*", "logging knows each handler until its close() and keeps it while a logger refers to it"),
-    Matcher("logging.Logger.manager.loggerDict*", "logging never forgets a logger: use few names, none made at run time"),
+    Matcher(
+        "logging._handler*", "logging knows each handler until its close() and keeps it while a logger refers to it"
+    ),
+    Matcher(
+        "logging.Logger.manager.loggerDict*", "logging never forgets a logger: use few names, none made at run time"
+    ),
     Matcher("logging.root.*", "held by a handler or filter of the root logger: remove it with removeHandler()"),
     Matcher("sys.last_*", "the interactive session keeps the last uncaught exception with its frames"),
     Matcher("*.__warningregistry__*", "warnings remembers each message it has shown; constant texts keep it bounded"),
@@ -60,7 +66,9 @@ MATCHERS: tuple[Matcher, ...] = (
     Matcher("pytest.*", "pytest keeps fixtures, reports and captured exceptions until the session ends", "pytest"),
     Matcher("grpc.*<context>*", "gRPC's C core keeps the context of the call that created a channel", "grpcio"),
     Matcher("IPython.*user_ns*", "IPython keeps each cell's result in Out and _: %reset out forgets them", "ipython"),
-    Matcher("*sqlalchemy*identity_map*", "a session knows its objects until commit, expunge_all() or close()", "sqlalchemy"),
+    Matcher(
+        "*sqlalchemy*identity_map*", "a session knows its objects until commit, expunge_all() or close()", "sqlalchemy"
+    ),
     Matcher("django.db.connections*queries_log*", "Django keeps its last 9,000 queries while DEBUG is on", "django"),
 )
 

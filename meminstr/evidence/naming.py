@@ -66,10 +66,11 @@ def edge(holder: Any, child: Any, role: Role = None) -> Edge:
     if type(role) is tuple and cls is tuple:
         return _variable(holder, child, role)
     named = _NAMERS.get(cls)
+    found: Edge | None
     if named is not None:
         found = named(holder, child)
     elif issubclass(cls, types.ModuleType):
-        found = Edge("", role=_ATTRS) if type(child) is dict else Edge(".<handlers>", True)
+        found = Edge("", role=_ATTRS) if type(child) is dict else Edge(".<internal>")
     elif issubclass(cls, type):
         found = _of_class(holder, child)
     elif issubclass(cls, BaseException):

@@ -75,7 +75,7 @@ def end_kind(obj: Any) -> str:
         if is_a(obj, types_):
             return kind
     name = type_name(type(obj))
-    if name.endswith("Context") and name.startswith(("_contextvars", "contextvars")) or name.startswith("hamt"):
+    if (name.endswith("Context") and name.startswith(("_contextvars", "contextvars"))) or name.startswith("hamt"):
         return "context"
     return "outside"
 
@@ -83,14 +83,19 @@ def end_kind(obj: Any) -> str:
 def _cut(chain: list[Any]) -> list[Any]:
     """Begin at a thread, or at the coroutine a loop runs, rather than in the machinery that keeps it."""
     first = chain[0]
+    manager = getattr(sys.modules.get("logging"), "root", None)
+    manager = getattr(manager, "manager", None)
+    for index, obj in enumerate(chain[1:-1], 1):
+        if obj is manager and manager is not None:
+            # each logger leads to this table; the one that happens to be nearest is not the holder
+            return [Root("module", "logging", [(".Logger.manager", manager)]), *chain[index:]]
+    running = set(map(id, getattr(sys.modules.get("threading"), "_active", {}).values()))
+    for index, obj in enumerate(chain[1:-1], 1):
+        if id(obj) in running:
+            return chain[index:]
     if not is_a(first, types.ModuleType):
         return chain
     name = types.ModuleType.__getattribute__(first, "__name__")
-    if name == "threading":
-        thread_class = getattr(first, "Thread", None)
-        for index, obj in enumerate(chain[1:-1], 1):
-            if isinstance(thread_class, type) and is_a(obj, thread_class):
-                return chain[index:]
     if isinstance(name, str) and name.partition(".")[0] in ("asyncio", "_asyncio"):
         for index, obj in enumerate(chain[1:-1], 1):
             if is_a(obj, (types.CoroutineType, types.AsyncGeneratorType)):
@@ -120,7 +125,9 @@ def _beginning(chain: list[Any], roots: Roots, kind: str | None) -> tuple[str, s
         return kind, "<context>" if type_name(type(first)).startswith("hamt") else "", 0, None
     if kind == "frame":
         return kind, f"<{frame_label(first)}>" if len(chain) == 1 else "", 0, None
-    label = {"cycle": "unreachable cycle", "traceback": "exception", "unknown": "not reached"}.get(kind, "outside Python")
+    label = {"cycle": "unreachable cycle", "traceback": "exception", "unknown": "not reached"}.get(
+        kind, "outside Python"
+    )
     return kind, f"<{label}: {type_name(type(first))}>", 0, None
 
 
@@ -133,7 +140,19 @@ def _beginning_in_module(chain: list[Any], roots: Roots) -> tuple[str, str, int,
         home, qualname = _home(value)
         if home and len(chain) > 3:
             return "module", f"{home}.{qualname}", 2, None
+        name = _module_of_instance(value, chain[1], name)
     return "module", name, 0, None
+
+
+def _module_of_instance(value: Any, namespace: dict[str, Any], name: str) -> str:
+    """The module that defines the value's class, if the value has the same name there as in `namespace`."""
+    home = class_dict(type(value)).get("__module__")
+    module = sys.modules.get(home) if type(home) is str else None
+    if type(home) is str and type(module) is types.ModuleType:
+        for key, held in list(namespace.items()):
+            if held is value and module.__dict__.get(key) is value:
+                return home
+    return name
 
 
 def _home(value: Any) -> tuple[str, str]:

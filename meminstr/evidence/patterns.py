@@ -8,6 +8,7 @@ checked by its name, so an object is put under a path only if it really is held 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from .naming import Role
@@ -24,7 +25,7 @@ def alike(
     """Objects with ids in `wanted` that are held as the last of `chain` is, along the same named steps."""
     labels = []
     role = start_role
-    for holder, child in zip(chain, chain[1:], strict=False):
+    for holder, child in pairwise(chain):
         step = named(holder, child, role)
         labels.append((step.text, step.star))
         role = step.role

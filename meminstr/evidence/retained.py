@@ -18,12 +18,10 @@ _MOST_NODES = 4_000
 _SAMPLE = 5
 _SHARED = (type, types.ModuleType, types.FunctionType, types.CodeType, types.BuiltinFunctionType)
 # references to a node that are ours when it is counted: the list of nodes, the loop's name, the argument
-_OURS = 3
+_OURS = 4
 
 
-def retained_bytes(
-    objects: Sequence[Any], *, clock: Callable[[], float], deadline: float
-) -> int | None:
+def retained_bytes(objects: Sequence[Any], *, clock: Callable[[], float], deadline: float) -> int | None:
     """Estimated bytes that all of `objects` keep alive, themselves included; None when there was no time."""
     sizes = []
     step = max(1, len(objects) // _SAMPLE)

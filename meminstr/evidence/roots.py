@@ -6,6 +6,8 @@ chain by themselves; that is decided in `holders`.  Frames of meminstr itself ar
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import contextvars
 import signal
 import sys
@@ -13,6 +15,7 @@ import types
 from dataclasses import dataclass, field
 from typing import Any
 
+from .ours import is_ours
 from .safe import frame_values
 
 _PACKAGE = __name__.partition(".")[0]
@@ -44,29 +47,29 @@ def find_roots(excluded: set[int]) -> Roots:
     roots = Roots()
     standard: list[Any] = []
     for name, module in list(sys.modules.items()):
-        if module is None or id(module) in roots.modules or _is_ours(name):
+        if module is None or id(module) in roots.modules or is_ours(name):
             continue
         roots.modules[id(module)] = name if isinstance(name, str) else "?"
         is_standard = str(name).partition(".")[0] in sys.stdlib_module_names and name != "__main__"
         (standard if is_standard else roots.order).append(module)
-    roots.order.extend(standard)
+    # a logger or lock of one module that others import by name is told by the module nearest to the top
+    roots.order.extend(sorted(standard, key=lambda module: roots.modules[id(module)].count(".")))
     for root in (_signals(), _sys_hooks(), *_frames(excluded), _context()):
         if root.values:
             roots.order.append(root)
     return roots
 
 
-def _is_ours(name: object) -> bool:
-    return isinstance(name, str) and (name == _PACKAGE or name.startswith(_PACKAGE + "."))
-
-
 def _frames(excluded: set[int]) -> list[Root]:
     """Locals of the running frames of all threads; since Python 3.11 the collector does not see them."""
     found = []
-    for frame_or_none in sys._current_frames().values():
-        frame: types.FrameType | None = frame_or_none
+    running = sys._current_frames()
+    while running:
+        # no name may keep hold of a frame at the end: the first one is this function's own, and a frame that
+        # holds itself keeps the whole stack alive until the next collection
+        frame: types.FrameType | None = running.popitem()[1]
         while frame is not None:
-            if not _is_ours(frame.f_globals.get("__name__")):
+            if not is_ours(frame.f_globals.get("__name__")):
                 found.append(_frame_root(frame, excluded))
             frame = frame.f_back
     return found
@@ -75,8 +78,8 @@ def _frames(excluded: set[int]) -> list[Root]:
 def _frame_root(frame: types.FrameType, excluded: set[int]) -> Root:
     name = frame.f_code.co_qualname
     root = Root("frame", f"<frame {name}>")
-    if str(frame.f_globals.get("__name__")).startswith("asyncio."):
-        return root  # the machinery that runs coroutines is no holder worth a name: the coroutine is
+    if str(frame.f_globals.get("__name__")).partition(".")[0] in ("asyncio", "threading"):
+        return root  # what runs a coroutine or thread is no holder worth a name: the coroutine or thread is
     if frame.f_code.co_flags & _OPTIMIZED:
         for local, value in frame_values(frame):
             if id(value) not in excluded:
@@ -112,3 +115,31 @@ def _sys_hooks() -> Root:
         if hook is not None:
             root.values.append((text, hook))
     return root
+
+
+def atexit_functions() -> Root:
+    """The functions registered with `atexit`, which neither shows them to the collector nor lists them.
+
+    Unregistering something that equals none of them compares it with each of them.
+    """
+    root = Root("atexit", "atexit")
+    with contextlib.suppress(Exception):  # the comparison of some callable of the program's
+        atexit.unregister(_Comparisons(root.values))
+    return root
+
+
+class _Comparisons:
+    """Equal to nothing; notes what it was compared with."""
+
+    __slots__ = ("values",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, values: list[tuple[str, Any]]) -> None:
+        self.values = values
+
+    def __eq__(self, other: object) -> bool:
+        self.values.append((".<handlers>[*]", other))
+        return False
+
+    def __call__(self) -> None:
+        """Only to be acceptable as a handler."""

@@ -14,6 +14,7 @@ from typing import Any
 
 _MRO: Any = type.__dict__["__mro__"]
 _DICT: Any = type.__dict__["__dict__"]
+_NAMESPACE: Any = vars(types.ModuleType)["__dict__"]
 _QUALNAME: Any = type.__dict__["__qualname__"]
 
 ATOMS: frozenset[type] = frozenset(
@@ -61,10 +62,8 @@ def size_of(obj: object) -> int:
     cls = type(obj)
     method = find_in_class(cls, "__sizeof__")
     try:
-        if type(method) is types.MethodDescriptorType:
-            size = int(method(obj))
-        else:
-            size = object.__sizeof__(obj)
+        in_c = type(method) is types.MethodDescriptorType
+        size = int(method(obj)) if in_c else object.__sizeof__(obj)
     except Exception:  # a C type that cannot answer: its bare structure is the best known figure
         size = int(getattr(cls, "__basicsize__", 16))
     return size + (16 if gc.is_tracked(obj) else 0)
@@ -77,7 +76,14 @@ def object_arrays() -> type | None:
 
 
 def children(obj: object, arrays: type | None) -> list[Any]:
-    """What an object holds, as the collector sees it, and the elements of numpy object arrays besides."""
+    """What an object holds, as the collector sees it, and the elements of numpy object arrays besides.
+
+    Of a module only the namespace: the C state that some have is left alone.
+    `_asyncio` of Python 3.12 shows the collector a free list there, dead objects, and taking a reference to
+    one of those and dropping it again corrupts the interpreter.
+    """
+    if issubclass(type(obj), types.ModuleType):
+        return [_NAMESPACE.__get__(obj)]
     found = gc.get_referents(obj)
     if arrays is not None and issubclass(type(obj), arrays):
         try:

@@ -39,6 +39,7 @@ class Call:
         "entry",
         "fresh_start",
         "guard",
+        "in_own_wrapper",
         "interrupted_at",
         "is_main",
         "kinds",
@@ -77,6 +78,7 @@ class Call:
         self.signalled = False
         self.watched = False
         self.reserved = False
+        self.in_own_wrapper = False  # whose handlers can take an asynchronous exception
         self.thread_id = 0
         self.task: Any = None
         self.loop: Any = None
@@ -141,6 +143,8 @@ class Call:
     def why_not_interruptible(self) -> str | None:
         """Why this call cannot be stopped where it stands, in words; None if it can."""
         if self.signalled or self.task is not None or not self.watched:
+            return None
+        if not self.is_main and self.in_own_wrapper:
             return None
         if not self.is_main:
             return "could not be interrupted: it does not run in the main thread"

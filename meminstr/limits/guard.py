@@ -22,6 +22,7 @@ from .ending import end_breach, failed_allocation, judge_ended
 from .interrupt import CallStopped
 from .policy import NEAR_SHARE, Limit
 from .reading import Sample
+from .relief import prepare
 from .room import Room
 from .services import Services, process_services
 from .telling import Teller
@@ -240,6 +241,7 @@ class Guard:
 
     def baseline(self, call: Call) -> None:
         """What the process consisted of when the call was first looked at."""
+        prepare()
         call.kinds = self.services.kinds()
         call.classes = self.teller.live_counts()
 
@@ -259,7 +261,9 @@ class Guard:
 
     def raise_in_thread(self, call: Call) -> bool:
         """Stop a call outside the main thread (``interrupt_threads``)."""
-        return False
+        from .threads import raise_in_thread
+
+        return raise_in_thread(call)
 
     # ------------------------------------------------------------------ inside
 

@@ -10,6 +10,7 @@ Not covered: C code that holds the interpreter lock and runs no bytecode.  It is
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 import threading
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 
 TRAMPOLINES: set[CodeType] = set()
 """Code of the wrappers whose frame may be interrupted: they arm the call inside their ``try`` only."""
+
+# The functions below `signal`'s own, which turn every number into an enum member and back: four times as fast, and
+# called four times for each watched call of the main thread.
+try:
+    _plain: Any = importlib.import_module("_signal")
+except ImportError:
+    _plain = signal
+_handler_of, _set_handler = _plain.getsignal, _plain.signal
+_DEFAULT = int(signal.SIG_DFL)
 
 # our frames that only pass a call on; user code above them is user code
 _PASSING = ("meminstr.commands", "meminstr.instrument")
@@ -118,6 +128,7 @@ class MainThread:
         self._signal: int | None = None
         self._installed = False
         self._sent = False
+        self._retired = False  # the last call ended in another thread, which may not set handlers
 
     @property
     def installed_signal(self) -> int | None:
@@ -147,22 +158,36 @@ class MainThread:
             return
         with self._lock:  # no signal can be on its way from here on
             self._installed = False
-            number = self._signal
-            assert number is not None
+            main = threading.main_thread()
+            if threading.get_ident() == main.ident:
+                self._restore()
+                return
+            # entered in the main thread and left in another, which may not set handlers: the handler itself,
+            # which runs in the main thread, goes
+            self._retired = True
             try:
-                if signal.getsignal(number) == self.handle:
-                    if self._sent:
-                        # ignoring it discards one that is still pending, whose default could end the process
-                        signal.signal(number, signal.SIG_IGN)
-                    signal.signal(number, signal.SIG_DFL)
-            except (ValueError, OSError) as error:
+                if self._signal is not None and main.ident is not None:
+                    signal.pthread_kill(main.ident, self._signal)
+            except OSError as error:
                 note_fault("restoring a signal", error)
-            self._sent = False
+
+    def _restore(self) -> None:
+        number = self._signal
+        assert number is not None
+        try:
+            if _handler_of(number) == self.handle:
+                if self._sent:
+                    # ignoring it discards one that is still pending, whose default could end the process
+                    _set_handler(number, int(signal.SIG_IGN))
+                _set_handler(number, _DEFAULT)
+        except (ValueError, OSError) as error:
+            note_fault("restoring a signal", error)
+        self._sent = self._retired = False
 
     def send(self) -> bool:
         """Ask the main thread to look at `wanted`, out of a blocking system call if need be (any thread)."""
         with self._lock:
-            if not self._installed or self._signal is None or signal.getsignal(self._signal) != self.handle:
+            if not self._installed or self._signal is None or _handler_of(self._signal) != self.handle:
                 return False
             main = threading.main_thread().ident
             if main is None:
@@ -185,13 +210,17 @@ class MainThread:
         return False
 
     def _take(self, number: int) -> bool:
-        if signal.getsignal(number) != signal.SIG_DFL:
+        if _handler_of(number) not in (_DEFAULT, self.handle):
             return False  # the program has a use for it
-        signal.signal(number, self.handle)
+        _set_handler(number, self.handle)
+        self._retired = False
         return True
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler: raises in the outermost call to be stopped, if this is a place to."""
+        if self._retired and not self._users:
+            self._restore()
+            return
         for call in self._wanted():
             if call.armed and call.stop_wanted and can_be_stopped_here(frame, call):
                 call.landed()

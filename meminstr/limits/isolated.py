@@ -13,167 +13,22 @@ the worker.  Inside a worker further ``mode="process"`` calls run in place, unde
 from __future__ import annotations
 
 import asyncio
-import atexit
 import functools
-import os
 import select
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MeminstrError, MemoryLimitExceeded, UsageError
-from ..faults import note_fault
 from ..units import format_bytes
 from . import transport, worker
 from .kernel import SLACK_BYTES
 from .watcher import interval_for
+from .workers import RemoteTraceback, Worker, Workers, process_workers, resident_of
 
 if TYPE_CHECKING:
     from .guard import Guard
-
-_START_SECONDS = 60.0
-
-
-class RemoteTraceback(Exception):
-    """Where an exception was raised in the worker: the cause of the exception that the caller gets."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.text}"""'
-
-
-def resident_of(pid: int) -> int | None:
-    """Resident bytes of another process; None when it is gone."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            import mmap
-
-            return int(file.read().split()[1]) * mmap.PAGESIZE
-    except FileNotFoundError:
-        if os.path.exists("/proc/self/statm"):
-            return None
-    except (OSError, ValueError, IndexError):
-        return None
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return None
-
-
-class Worker:
-    """One worker process and the socket to it."""
-
-    def __init__(self) -> None:
-        from multiprocessing import spawn
-
-        ours, theirs = socket.socketpair()
-        home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        # appended: where meminstr is only on the parent's path; the parent's whole path follows in the message
-        code = f"import sys; sys.path.append({home!r}); from {worker.__name__} import main; main({theirs.fileno()})"
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, *flags, "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self.channel = ours
-        try:
-            preparation = spawn.get_preparation_data("meminstr-worker")
-            preparation["authkey"] = bytes(preparation.get("authkey", b""))  # may not be pickled as it is
-            transport.send(ours, transport.packed(preparation))
-            ours.settimeout(_START_SECONDS)
-            answer = transport.receive(ours)
-            ours.settimeout(None)
-        except (transport.Closed, TimeoutError) as error:
-            self.kill()
-            raise MeminstrError(f"the worker process did not start: {error}") from error
-        except BaseException:
-            self.kill()
-            raise
-        if answer[0] != "ready":
-            self.kill()
-            raise MeminstrError(f"the worker process did not start: {answer[1]}") from RemoteTraceback(answer[2])
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self.process.poll() is None
-
-    def kill(self) -> None:
-        """End it at once."""
-        self.process.kill()
-        self.close()
-
-    def close(self) -> None:
-        """Hang up and wait for the end (a worker between calls ends by itself)."""
-        self.channel.close()
-        try:
-            self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-class Workers:
-    """Idle workers of this process, at most one a core kept warm."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: list[Worker] = []
-        _pools.add(self)
-
-    def take(self, fits: Callable[[int], bool]) -> Worker:
-        """An idle worker whose resident bytes fit, or a new one.
-
-        Raises:
-            MeminstrError: none can be started.
-        """
-        while True:
-            with self._lock:
-                found = self._idle.pop() if self._idle else None
-            if found is None:
-                return Worker()
-            resident = resident_of(found.process.pid) if found.alive else None
-            if resident is not None and fits(resident):
-                return found
-            found.close()
-
-    def give(self, one: Worker) -> None:
-        """Back after a call."""
-        with self._lock:
-            if len(self._idle) < (os.cpu_count() or 1):
-                self._idle.append(one)
-                return
-        one.close()
-
-    def close(self) -> None:
-        """End all idle workers."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for one in idle:
-            one.close()
-
-    def after_fork(self) -> None:
-        """In a child: the workers are the parent's; only the descriptors are closed."""
-        self._lock = threading.Lock()
-        for one in self._idle:
-            one.channel.close()
-            one.process.returncode = 0  # not ours to wait for
-        self._idle = []
 
 
 class Run:
@@ -184,14 +39,15 @@ class Run:
         self._request = request
         self._workers = workers
         self._worker: Worker | None = None
+        self._lock = threading.Lock()
         self.cancelled = False
 
     def cancel(self) -> None:
         """End the call with its worker; any thread."""
-        self.cancelled = True
-        one = self._worker
-        if one is not None:
-            one.process.kill()
+        with self._lock:
+            self.cancelled = True
+            if self._worker is not None:
+                self._worker.process.kill()
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run it.
@@ -219,7 +75,7 @@ class Run:
             raise
         except BaseException:
             # interrupted in the middle: what the worker would answer belongs to nobody
-            if one not in self._workers._idle:
+            if self._worker is not None:
                 one.kill()
             raise
         finally:
@@ -239,7 +95,12 @@ class Run:
             answer = transport.receive(one.channel)
         except transport.Closed:
             raise self._death(one, limit, entry, last, ceiling) from None
-        self._workers.give(one)
+        with self._lock:  # from here on a `cancel` must not meet the next user of this worker
+            self._worker = None
+        if self.cancelled:
+            one.kill()
+        else:
+            self._workers.give(one)
         if answer[0] == "result":
             return answer[1]
         _, error, text = answer
@@ -257,7 +118,7 @@ class Run:
         while True:
             resident = resident_of(one.process.pid)
             if resident is not None:
-                last = max(last, resident) if resident == 0 else resident
+                last = resident or last
                 # the kernel's wall stands a little higher than the limit: it has the first word
                 if resident > ceiling + 2 * SLACK_BYTES:
                     return resident, True
@@ -277,7 +138,7 @@ class Run:
             f"{self._guard.subject}: its worker process died: {how}, last seen with {format_bytes(last)}"
         )
 
-    def _breach(self, limit: int, entry: int, seen: int, mechanism: str, note: str) -> BaseException:
+    def _breach(self, limit: int, entry: int, seen: int, mechanism: str, note: str) -> MemoryLimitExceeded:
         return self._guard.teller.without_call(limit, entry, seen, mechanism, note, "raised")
 
 
@@ -329,21 +190,3 @@ def isolate(function: Callable[..., Any], kind: str, guard: Guard, workers: Work
                 guard.room.give_back()
 
     return functools.update_wrapper(isolated if kind == "call" else isolated_coroutine, function)
-
-
-_pools: weakref.WeakSet[Workers] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    try:
-        for pool in list(_pools):
-            pool.after_fork()
-    except Exception as error:
-        note_fault("workers after fork", error)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-process_workers = Workers()
-atexit.register(process_workers.close)

@@ -28,8 +28,15 @@ SLACK_BYTES = 1 << 20
 class Resource(Protocol):
     """What is used of the `resource` module."""
 
-    RLIMIT_DATA: int
-    RLIM_INFINITY: int
+    @property
+    def RLIMIT_DATA(self) -> int:
+        """The number of the data limit."""
+        ...
+
+    @property
+    def RLIM_INFINITY(self) -> int:
+        """What "no limit" is."""
+        ...
 
     def getrlimit(self, resource: int, /) -> tuple[int, int]:
         """Soft and hard limit."""

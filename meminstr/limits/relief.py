@@ -21,18 +21,24 @@ def trim_heap() -> None:
 
     Called with the interpreter lock held, so that Python code does not allocate meanwhile.
     """
-    global _trim, _trim_looked_up
-    if not _trim_looked_up:
-        _trim_looked_up = True
-        if sys.platform == "linux":
-            try:
-                import ctypes
-
-                _trim = ctypes.PyDLL(None).malloc_trim
-            except (ImportError, OSError, AttributeError):
-                _trim = None
+    prepare()
     if _trim is not None:
         _trim(0)
+
+
+def prepare() -> None:
+    """Look the trim up beforehand: importing takes milliseconds, in which a call near its limit goes on."""
+    global _trim, _trim_looked_up
+    if _trim_looked_up:
+        return
+    _trim_looked_up = True
+    if sys.platform == "linux":
+        try:
+            import ctypes
+
+            _trim = ctypes.PyDLL(None).malloc_trim
+        except (ImportError, OSError, AttributeError):
+            _trim = None
 
 
 class Relief:

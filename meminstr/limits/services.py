@@ -119,7 +119,9 @@ def process_services() -> Services:
         with _lock:
             services = _services
             if services is None:
-                read = ResidentProbe().read
+                # always the way that keeps the interpreter's lock: a watcher that gave it up to read would wait
+                # a switch interval to have it back, in which a busy call grows on
+                read = ResidentProbe(active_threads=lambda: 2).read
                 services = _services = make_services(
                     read,
                     readings=Readings(read, MeterWindows()),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GROWTH_BYTES_PER_SECOND = 8e9
 """How fast a process is assumed to grow at most between two looks."""
 
-SHORTEST_SECONDS = 0.001
+SHORTEST_SECONDS = 0.0005
 LONGEST_SECONDS = 0.05
 RESEND_SECONDS = 0.01
 """How often an interruption that has not landed is sent again."""

@@ -55,22 +55,34 @@ def render(record: Record, width: int = 100, color: bool = False) -> str:
         if alarming or finding.verdict is not before:
             lines.append("")
         before = finding.verdict
-        lines += _subject(finding, record, width, color)
+        column = max(display_width(_name(f)) for f in record.findings if f.verdict is finding.verdict)
+        limit = record.process.limit_bytes
+        lines += finding_lines(finding, width, limit_bytes=limit, column=column, color=color)
     lines.append("")
     for label, text in footer(record):
         lines += wrap(text, width, f"{label:<9}", " " * 9)
     return "\n".join(lines)
 
 
-def _subject(finding: Finding, record: Record, width: int, color: bool) -> list[str]:
+def finding_lines(
+    finding: Finding, width: int = 100, *, limit_bytes: int | None = None, column: int = 0, color: bool = False
+) -> list[str]:
+    """The lines of one finding, as in the report: verdict and sentence, then what stands below it.
+
+    Args:
+        finding: the finding.
+        width: columns that no line exceeds; less than 40 counts as 40.
+        limit_bytes: the limit that its time left leads to.
+        column: pad the name to this many columns, for a list of compact findings.
+        color: set the verdict word in an ANSI colour.
+    """
+    width = max(width, MIN_WIDTH)
     word = WORDS[finding.verdict]
     alarming = finding.verdict.severity >= Verdict.GROWING.severity
-    sentence = alarm(finding, record.process.limit_bytes) if alarming else calm(finding)
-    name = safe(finding.subject, 120) or "(no name)"
-    same = [safe(f.subject, 120) for f in record.findings if f.verdict is finding.verdict]
-    if not alarming:  # compact: names of a group form a column, unless one of them is very long
-        column = min(max(display_width(n) for n in same), width // 4)
-        name += " " * (column - display_width(name))
+    sentence = alarm(finding, limit_bytes) if alarming else calm(finding)
+    name = _name(finding)
+    if not alarming:
+        name += " " * (min(column, width // 4) - display_width(name))
     indent = " " * 9
     # spaces of the column and of the name itself must survive the wrapping
     lines = wrap(f"{name.replace(' ', NBSP)}{NBSP} {sentence}", width, f"{word}  ", indent)
@@ -80,6 +92,10 @@ def _subject(finding: Finding, record: Record, width: int, color: bool) -> list[
         for label, text in details(finding):
             lines += wrap(text, width, f"{indent}{label:<9}", " " * 18)
     return lines
+
+
+def _name(finding: Finding) -> str:
+    return safe(finding.subject, 120) or "(no name)"
 
 
 def footer(record: Record) -> list[tuple[str, str]]:

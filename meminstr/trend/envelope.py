@@ -58,8 +58,8 @@ def whiten(x: Floats, low: Floats, mean: Floats) -> White | None:
     """Group slots by 1, 2, 4 ... until the detrended block minima are white; None when under 8 blocks are left.
 
     The evidence is averaged over the first white grouping and all coarser ones, since a sawtooth may look
-    white before its teeth are gone.  The e-values of minima and means are averaged: the minimum is the better statistic for one-sided noise
-    (garbage on a floor), the mean for symmetric noise.
+    white before its teeth are gone.  The e-values of minima and means are averaged: the minimum is the better
+    statistic for one-sided noise (garbage on a floor), the mean for symmetric noise.
     """
     group = 1
     while True:

@@ -9,7 +9,8 @@ Gates, by the name they bear in a verdict:
 - ``random-walk``     it is drift, not the wander of a unit root (left out for counts of owned things, and
   where blocks are white or growth is deterministic);
 - ``given-back``      it outlasted twice the longest growth of this history that was given back;
-- ``late-rate``       the 99 % limits of the rate of the later half are above zero;
+- ``late-rate``       the 99 % limits of the rate of the later half are above zero (or those of the whole are, and
+  the later half keeps up with it);
 - ``stalled``         the last quarter grows at 30 % of the rate at least;
 - ``material``        it is more than what allocators and interpreters do by themselves;
 - ``horizon``         it has persisted for as long as policy asks.
@@ -38,6 +39,8 @@ _MANY_BLOCKS = 24  # ... if there are this many of them; detrending hides it in 
 _SMALL_SAW = 0.2  # of the growth: excursions below this do not ask for more patience
 _PATIENCE = 2.0
 _STALLED = 0.3
+_KEEPS_UP = 0.7
+_LAST_BIT = 0.005
 _STOOD = 0.5  # of the time a growth took: how long it must have stood still to be called over
 _LOG_KNOTS = math.log(24)
 NOTICE_SHARE = 1 / 8
@@ -166,7 +169,8 @@ def analyse(
         failed += _rate_gates(x, low, onset, rate, shape, excursion.amplitude, growth)
     elif not failed:
         failed.append("shape")
-    persisted = float(x[-1]) - begin
+    # to the last of the growth, not to now: a fill that ended just before the horizon must not cross it by waiting
+    persisted = float(x[int(np.searchsorted(kept, kept[-1] - _LAST_BIT * growth))]) - begin
     seconds = float(t[-1] - t[onset])
     samples = (n - onset) * stride
     if shape.steady:
@@ -233,7 +237,11 @@ def _late_gates(
 def _rate_gates(x: Floats, low: Floats, onset: int, rate: Slope, shape: Shape, saw: float, growth: float) -> list[str]:
     n = len(x)
     if rate.low <= 0:
-        return ["late-rate"]
+        # a few regular stairs in the later half leave its rate open: then the whole must rise beyond doubt, and
+        # the later half not fall behind it
+        whole = floor_slope(x[onset:], low[onset:])
+        if whole.low <= 0 or rate.value < _KEEPS_UP * whole.value:
+            return ["late-rate"]
     quarter = max(8, n // 4)
     tellable = saw <= _SMALL_SAW * growth and onset < n - quarter
     if tellable and theil_sen(x[-quarter:], low[-quarter:]).value <= _STALLED * shape.slope:

@@ -13,7 +13,7 @@ Z_99 = 2.5758
 Z_CHOSEN = 2.9
 _MIN_GROUPS = 8
 _FALLEN = 0.03
-_COHERENT = 0.3
+_COHERENT = 0.15
 
 
 class Slope(NamedTuple):
@@ -69,21 +69,19 @@ def theil_sen(x: Floats, y: Floats, z: float = Z_99) -> Slope:
         return Slope(float(slopes.mean()) if pairs else 0.0, -math.inf, math.inf)
     middle = float(slopes[pairs // 2]) if pairs % 2 else float(slopes[pairs // 2 - 1 : pairs // 2 + 1].mean())
     residuals = y - middle * x
-    width = _increment_error(residuals, z) if n >= _MIN_GROUPS else None
-    if width is not None:
-        width /= float(x[-1] - x[0])
+    wanders, width = _increment_error(residuals, z) if n >= _MIN_GROUPS else (False, math.inf)
+    width /= float(x[-1] - x[0])
+    if wanders:
         return Slope(middle, middle - width, middle + width)
     r1 = max(0.0, min(0.9, lag1(residuals)))
     half_width = z * math.sqrt(n * (n - 1) * (2 * n + 5) / 18 * (1 + r1) / (1 - r1))
     low = math.floor((pairs - half_width) / 2)
     high = math.ceil((pairs + half_width) / 2)
-    # too few pairs for this confidence: no limit can be stated, unless all slopes agree
-    exact = slopes[0] == slopes[-1]
-    return Slope(
-        middle,
-        float(slopes[low]) if low >= 0 else (middle if exact else -math.inf),
-        float(slopes[high]) if high < pairs else (middle if exact else math.inf),
-    )
+    if slopes[0] == slopes[-1]:
+        return Slope(middle, middle, middle)
+    if low < 0 or high >= pairs:  # too few pairs for this confidence: the increments set wider limits
+        return Slope(middle, middle - width, middle + width)
+    return Slope(middle, float(slopes[low]), float(slopes[high]))
 
 
 def floor_slope(x: Floats, low: Floats) -> Slope:
@@ -108,17 +106,23 @@ def floor_slope(x: Floats, low: Floats) -> Slope:
     return best
 
 
-def _increment_error(residuals: Floats, z: float) -> float | None:
-    # limits of the sum of n increments, or None when residuals do not wander; Student's quantile for the number
+def _increment_error(residuals: Floats, z: float) -> tuple[bool, float]:
+    # whether residuals wander, and the limits of the sum of n increments, with Student's quantile for the number
     # of independent differences there are
     n = len(residuals)
+    short = _lagged_variance(residuals, 1)
     lag = max(2, n // 8)
-    short = np.diff(residuals)
-    long = residuals[lag:] - residuals[:-lag]
-    short_variance = float(short @ short) / len(short)
-    long_variance = float(long @ long) / len(long) / lag
-    if long_variance <= _COHERENT * short_variance:
-        return None
-    independent = max(2.0, n / lag - 1) if long_variance > short_variance else float(n - 1)
+    long = _lagged_variance(residuals, lag)
+    # regular stairs look like a wander over less than a step; over more they turn out to stay
+    longest = max(3, n // 4)
+    coherent = max(_COHERENT, 1.5 / longest)  # white noise has 1 / lag
+    wanders = min(long, _lagged_variance(residuals, longest)) > coherent * short
+    independent = max(2.0, n / lag - 1) if long > short else float(n - 1)
     student = z * (1 + 2.1 / independent)
-    return student * math.sqrt(n * max(short_variance, long_variance))
+    return wanders, student * math.sqrt(n * max(short, long))
+
+
+def _lagged_variance(residuals: Floats, lag: int) -> float:
+    # of one increment, from differences over `lag` of them
+    steps = residuals[lag:] - residuals[:-lag]
+    return float(steps @ steps) / len(steps) / lag

@@ -94,6 +94,21 @@ def _two(rows: Floats, line: Floats, y: Floats, parameters: int) -> tuple[_Fit, 
     return _Fit(residuals, parameters, line_slope, line_slope, at), weight
 
 
+def _step(y: Floats) -> _Fit | None:
+    """Best single rise, over every place it could stand at: two sums tell how much each would explain."""
+    n = len(y)
+    after = np.arange(n - 1, 0, -1)
+    total = np.cumsum(y[::-1])[::-1][1:]
+    gain = np.where(total > 0, total * total * n / (after * (n - after)), -1.0)
+    at = int(gain.argmax())
+    if gain[at] <= 0:
+        return None
+    residuals = y.copy()
+    residuals[: at + 1] -= residuals[: at + 1].mean()
+    residuals[at + 1 :] -= residuals[at + 1 :].mean()
+    return _Fit(residuals, 4, 0.0, 0.0, at + 1)
+
+
 def _knots(n: int) -> NDArray[np.intp]:
     inner = np.linspace(0.06 * n, 0.94 * n, 23).astype(int)
     return np.unique(np.concatenate([np.arange(1, 5), inner[(inner > 0) & (inner < n - 1)]]))
@@ -118,8 +133,10 @@ def _fit_all(t: Floats, y: Floats) -> tuple[dict[str, _Fit], NDArray[np.intp]]:
         fits["warmup+linear"] = warm
     since = np.maximum(0.0, t[None, :] - _DELAYS[:, None])
     delayed = (1 - np.exp(-since[:, None, :] / _DELAYED_TAUS[None, :, None])).reshape(-1, len(t))
+    step = _step(y)
+    if step is not None:
+        fits["step"] = step
     for name, rows in (
-        ("step", after),
         ("exponential", saturating),
         ("delayed", delayed),
         ("power", t[None, :] ** _POWERS[:, None]),
@@ -170,8 +187,7 @@ def _select(x: Floats, y: Floats) -> Shape:
             knot = int(knots[fit.at])
         return Shape(name, knot, fit.late * per_x)
     if step <= ending and step <= aic["hinge"]:
-        fit = fits["step"]
-        return Shape("step", int(knots[fit.at]), 0.0)
+        return Shape("step", fits["step"].at, 0.0)
     return Shape("exponential" if end == "delayed" else end or "flat", 0, 0.0)
 
 

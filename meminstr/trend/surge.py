@@ -43,7 +43,7 @@ def find_surge(x: Floats, values: Floats, earlier_high: float, growth_wanted: fl
     if len(values) < MIN_READINGS or float(values[-1] - values[0]) < growth_wanted:
         return None
     steps = np.diff(values)
-    if int((steps > 0).sum()) < _MIN_RISES or float(steps.min()) < 0:
+    if int((steps > 0).sum()) < _MIN_RISES or float(steps.min()) < 0 or float(steps[-2:].max()) <= 0:
         return None
     log_e = log_evalue(values)
     if log_e < log_needed or not select_shape(x, values).steady:

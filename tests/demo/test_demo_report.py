@@ -68,3 +68,14 @@ def test_a_second_run_in_the_process_says_the_same_and_no_patch_is_left(findings
     assert {name: f.verdict for name, f in again.items()} == {name: f.verdict for name, f in findings.items()}
     assert again["adaptive"].verdict is Verdict.LEAKING
     assert [dict(vars(cls)) for cls in CLASSES] == before
+
+
+def test_the_holder_is_named_from_its_module(findings):
+    """The demonstration lives inside meminstr and yet is no part of the machinery that a search must skip."""
+    assert findings["adaptive"].holders[0].path.startswith("meminstr.commands.pendulum.bus.BUS._listeners[*]")
+
+
+def test_the_leak_has_its_bytes(findings):
+    mb_per_1000 = findings["adaptive"].mb_per_1000
+    assert mb_per_1000 is not None
+    assert 1024 <= mb_per_1000 * MIB / 1000 <= 3072  # a buffer of 1.6 KB and the controller around it

@@ -462,6 +462,12 @@ def find(cls=Held):
     return find_holders([o for o in gc.get_objects() if issubclass(type(o), cls)], budget_seconds=60)
 
 
+def find_one():
+    holding = find()
+    assert len(holding.groups) == 1, [g.path for g in holding.groups]
+    return holding.groups[0]
+
+
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda f: f.__name__)
 def test_the_exact_path_is_named(pattern, shop):
     gc.collect()
@@ -549,7 +555,7 @@ def test_thread_target_and_arguments():
 
     thread, stop = in_thread(Job().run_it)
     try:
-        (group,) = find().groups
+        group = find_one()
     finally:
         stop.set()
         thread.join()
@@ -566,7 +572,7 @@ def test_local_of_a_running_frame_in_another_thread():
 
     thread, stop = in_thread(work)
     try:
-        (group,) = find().groups
+        group = find_one()
     finally:
         stop.set()
         thread.join()
@@ -584,7 +590,7 @@ def test_thread_local_of_another_thread(shop):
 
     thread, stop = in_thread(work)
     try:
-        (group,) = find().groups
+        group = find_one()
     finally:
         stop.set()
         thread.join()
@@ -593,7 +599,7 @@ def test_thread_local_of_another_thread(shop):
 
 def test_local_of_a_running_frame():
     session = Held()
-    (group,) = find().groups
+    group = find_one()
     assert group.path == "<frame test_local_of_a_running_frame>.session"
     assert session
 
@@ -604,16 +610,16 @@ def test_atexit_handler():
     reference = weakref.ref(method.__self__)
     try:
         del method
-        (group,) = find().groups
+        group = find_one()
     finally:
         atexit.unregister(reference().method)
-    assert group.path == "atexit.<handlers>.__self__.item"
+    assert group.path == "atexit.<handlers>[*].__self__.item"
 
 
 def test_signal_handler():
     before = signal.signal(signal.SIGUSR1, Box(Held()).method)
     try:
-        (group,) = find().groups
+        group = find_one()
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert group.root == "signal"
@@ -623,7 +629,7 @@ def test_signal_handler():
 def test_import_hook():
     sys.meta_path.append(Box(Held()))
     try:
-        (group,) = find().groups
+        group = find_one()
     finally:
         sys.meta_path.pop()
     assert group.path == "sys.meta_path[*].item"
@@ -634,11 +640,11 @@ def test_logging_handler():
     handler.sink = Held()
     logger = logging.getLogger("meminstr-test-holder")
     logger.addHandler(handler)
-    del handler
+    del handler, logger
     try:
-        (group,) = find().groups
+        group = find_one()
     finally:
-        logger.handlers.clear()
+        logging.getLogger("meminstr-test-holder").handlers.clear()
     assert group.path == "logging.Logger.manager.loggerDict[*].handlers[*].sink"
     assert "never forgets a logger" in group.library
 
@@ -646,7 +652,7 @@ def test_logging_handler():
 def test_numpy_object_array(shop):
     numpy = pytest.importorskip("numpy")
     shop.frame = Box(numpy.array([Held(), Held(), None], dtype=object))
-    (group,) = find().groups
+    group = find_one()
     assert (group.path, group.count) == ("shop.frame.item[*]", 2)
 
 
@@ -655,7 +661,7 @@ def test_held_from_outside_python():
     address = id(box)
     del box
     try:
-        (group,) = find().groups
+        group = find_one()
     finally:
         box = ctypes.cast(address, ctypes.py_object).value
         ctypes.pythonapi.Py_DecRef(ctypes.py_object(box))
@@ -684,7 +690,7 @@ def test_the_stored_traceback_of_an_exception_nobody_names():
     try:
         fail()
     except ValueError:
-        (group,) = find().groups
+        group = find_one()
     assert group.root == "traceback"
     assert group.path.endswith(".<frame test_the_stored_traceback_of_an_exception_nobody_names.<locals>.fail>.big")
 
@@ -694,7 +700,7 @@ def test_untracked_objects_are_found_through_their_owner(shop):
     shop.names = {7: text}
     shop.box = Box((1.5, text))
     holding = find_holders([text], exclude=[], budget_seconds=60)
-    assert [g.path for g in holding.groups][0] in (
+    assert next(g.path for g in holding.groups) in (
         "shop.names[*]",
         "<frame test_untracked_objects_are_found_through_their_owner>.text",
     )

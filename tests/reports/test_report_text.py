@@ -11,7 +11,7 @@ from report_strategies import HOSTILE, findings, reports
 
 from meminstr.reports.escape import display_width, safe, wrap
 from meminstr.reports.model import Report
-from meminstr.reports.text import breach_line
+from meminstr.reports.text import breach_line, finding_lines
 from meminstr.verdict import Finding, Interval, Verdict
 
 
@@ -157,6 +157,13 @@ def test_many_faults_and_breaches_are_cut() -> None:
     assert "and 2 more kinds of fault" in text
     assert "and 2 earlier ones" in text
     assert "s11 broke its memory limit" in text
+
+
+def test_lines_of_one_finding_are_those_of_the_report() -> None:
+    lines = finding_lines(ADAPTIVE, 100, limit_bytes=2 << 30)
+    assert "\n".join(lines) in str(REPORT)
+    assert len(lines) > 5
+    assert "its limit in 3 h 10 min" in flat("\n".join(finding_lines(ADAPTIVE)))
 
 
 def test_breach_of_a_call_counts_from_its_entry() -> None:

@@ -186,5 +186,4 @@ def test_memory_is_bounded_and_adding_keeps_nothing():
     finally:
         tracemalloc.stop()
     assert after - before < 1024
-    arrays = [getattr(series, name) for name in ("_x", "_t", "_low", "_sum", "_high", "_recent", "_recent_x")]
-    assert sys.getsizeof(series) + sum(map(sys.getsizeof, arrays)) <= 4608
+    assert sum(map(sys.getsizeof, (series, series._columns, series._t))) <= 4096

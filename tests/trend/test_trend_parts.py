@@ -249,6 +249,7 @@ def test_a_surge_stands_above_all_history():
     assert find_surge(x, rising, 200.0, 8.0, math.log(2e4)) is None  # was as high before
     assert find_surge(x, rising, 99.0, 1000.0, math.log(2e4)) is None  # too little
     assert find_surge(x, rising, 99.0, 8.0, 1000.0) is None  # not evident enough
+    assert find_surge(x, np.minimum(rising, 220.0), 99.0, 8.0, math.log(2e4)) is None  # over again
     dented = rising.copy()
     dented[8] = 101
     assert find_surge(x, dented, 99.0, 8.0, math.log(2e4)) is None

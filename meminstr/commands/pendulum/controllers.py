@@ -47,9 +47,7 @@ class ClassicalSMC(SlidingModeController):
 
     bounds = (*SURFACE_BOUNDS, (0.5, 25.0), (0.5, 40.0))
 
-    def __init__(
-        self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S
-    ) -> None:
+    def __init__(self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S) -> None:
         super().__init__(gains, bus=bus, period_s=period_s)
         self._force, self._damping = self.gains[6:]
 
@@ -69,9 +67,7 @@ class SuperTwistingSMC(SlidingModeController):
 
     bounds = (*SURFACE_BOUNDS, _TWISTING_K1, _TWISTING_K2)
 
-    def __init__(
-        self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S
-    ) -> None:
+    def __init__(self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S) -> None:
         super().__init__(gains, bus=bus, period_s=period_s)
         k1, self._k2 = self.gains[6:]
         region = TABLE.region(k1, self._k2)
@@ -101,9 +97,7 @@ class AdaptiveSMC(SlidingModeController):
 
     bounds = (*SURFACE_BOUNDS, (0.5, 25.0), (1.0, 300.0))
 
-    def __init__(
-        self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S
-    ) -> None:
+    def __init__(self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S) -> None:
         super().__init__(gains, bus=bus, period_s=period_s)
         self._first_force, self._growth = self.gains[6:]
         self._samples = array("d", bytes(8 * KEPT_SAMPLES))
@@ -143,9 +137,7 @@ class HybridAdaptiveSMC(SlidingModeController):
 
     bounds = (*SURFACE_BOUNDS, (1.0, 30.0), (1.0, 200.0))
 
-    def __init__(
-        self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S
-    ) -> None:
+    def __init__(self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S) -> None:
         super().__init__(gains, bus=bus, period_s=period_s)
         self._first_k1, self._growth = self.gains[6:]
         self.last_sample = 0.0

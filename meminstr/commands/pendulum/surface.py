@@ -43,9 +43,7 @@ class SlidingModeController:
 
     bounds: ClassVar[tuple[tuple[float, float], ...]] = SURFACE_BOUNDS
 
-    def __init__(
-        self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S
-    ) -> None:
+    def __init__(self, gains: Sequence[float], *, bus: TelemetryBus | None = None, period_s: float = PERIOD_S) -> None:
         values = tuple(float(gain) for gain in gains)
         if len(values) != len(self.bounds) or not all(isfinite(v) and v > 0.0 for v in values):
             raise ValueError(f"gains={gains!r}: {len(self.bounds)} finite positive numbers are allowed")

@@ -1,0 +1,241 @@
+"""Figures of ``memory_limited``: cost of a hot call, overshoot, interruption, breaches in a row, process mode.
+
+``python -m benchmarks.limits [--json] [--runs N] [--breaches N]``.  Figures are medians or worst cases of this
+machine at this moment; ratios travel better than times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import wrapt
+
+from meminstr.decorators.limiting import memory_limited
+from meminstr.errors import MemoryLimitExceeded
+from meminstr.limits.services import process_services
+from meminstr.limits.workers import process_workers
+
+MB = 1 << 20
+
+
+def bare(a: int) -> int:
+    return a
+
+
+@wrapt.decorator
+def do_nothing(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    return wrapped(*args, **kwargs)
+
+
+def seconds_per_call(function: Callable[[int], int], calls: int = 20_000) -> float:
+    started = time.perf_counter()
+    for value in range(calls):
+        function(value)
+    return (time.perf_counter() - started) / calls
+
+
+def hot_cost(rounds: int = 41) -> dict[str, float]:
+    """Added cost a call, interleaved rounds, medians; the ratio to a do-nothing wrapt decorator."""
+    ways = {
+        "bare": bare,
+        "wrapt": do_nothing(bare),
+        "check": memory_limited(gb=1000, mode="check")(bare),
+        "watch": memory_limited(gb=1000)(bare),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, function in ways.items():
+            times[name].append(seconds_per_call(function))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    added = {name: medians[name] - medians["bare"] for name in ways if name != "bare"}
+    return {
+        "wrapt_added_us": added["wrapt"] * 1e6,
+        "check_added_us": added["check"] * 1e6,
+        "watch_added_us": added["watch"] * 1e6,
+        "check_ratio": added["check"] / added["wrapt"],
+        "watch_ratio": added["watch"] / added["wrapt"],
+    }
+
+
+def one_overshoot() -> dict[str, Any]:
+    """One run in this (fresh) process: a loop of 1 MB steps under 200 MB over the start."""
+
+    @memory_limited(mb=200, of="call")
+    def loop() -> None:
+        keep = []
+        while len(keep) < 4000:
+            try:
+                keep.append(bytearray(MB))
+            except Exception:
+                pass
+
+    try:
+        loop()
+    except MemoryLimitExceeded as error:
+        breach = error.breach or {}
+        return {
+            "stopped": breach["action"] == "stopped",
+            "overshoot": breach["overshoot_bytes"] / breach["limit_bytes"],
+        }
+    return {"stopped": False, "overshoot": float("inf")}
+
+
+def overshoot(runs: int) -> dict[str, Any]:
+    """`one_overshoot` in so many fresh processes, so that no freed memory is used again unseen."""
+    rows = []
+    for _ in range(runs):
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.limits", "--one-overshoot"], capture_output=True, text=True, check=False
+        )
+        escaped = done.returncode != 0
+        rows.append({"stopped": False, "overshoot": 9.9} if escaped else json.loads(done.stdout))
+    values = sorted(row["overshoot"] for row in rows)
+    return {
+        "runs": runs,
+        "stopped": sum(row["stopped"] for row in rows),
+        "median": statistics.median(values),
+        "worst": values[-1],
+        "above_5_percent": sum(value > 0.05 for value in values),
+    }
+
+
+def sleep_interrupted(runs: int) -> dict[str, float]:
+    """Milliseconds from the breach until a sleeping main thread is out of its sleep."""
+    delays = []
+    for _ in range(runs):
+        reached = [0.0]
+
+        @memory_limited(mb=100, of="call")
+        def call(reached: list[float] = reached) -> None:
+            block = bytearray(130 * MB)  # holds the interpreter's lock: the watcher looks when we sleep
+            began = time.perf_counter()
+            try:
+                time.sleep(2)
+            finally:
+                reached[0] = time.perf_counter() - began
+            del block
+
+        try:
+            call()
+        except MemoryLimitExceeded as error:
+            if error.breach and error.breach["action"] == "stopped":
+                delays.append(reached[0] * 1000)
+    return {"runs": runs, "stopped": len(delays), "worst_ms": max(delays, default=float("nan"))}
+
+
+def kernel_stops_one_allocation() -> dict[str, Any]:
+    """One C call of 1.2 GB under 200 MB: refused at its line, with the peak that was reached."""
+
+    @memory_limited(mb=200, of="call", mode="kernel")
+    def call() -> None:
+        import numpy as np
+
+        np.ones(1200 * MB // 8)
+
+    try:
+        call()
+    except MemoryLimitExceeded as error:
+        breach = error.breach or {}
+        return {"stopped": True, "grown_mb": (breach["peak_bytes"] - breach["entry_bytes"]) / MB}
+    return {"stopped": False}
+
+
+def breaches_in_a_row(count: int) -> dict[str, Any]:
+    """Breach after breach in this process: what is left afterwards, compared with before."""
+
+    @memory_limited(mb=2, of="call")
+    def call() -> None:
+        keep = []
+        while len(keep) < 200:
+            keep.append(os.urandom(MB))
+
+    def state() -> dict[str, Any]:
+        import resource
+
+        process_services().watcher.settle()
+        return {
+            "descriptors": len(os.listdir("/proc/self/fd")),
+            "threads": threading.active_count(),
+            "handlers": sum(callable(signal.getsignal(s)) for s in signal.valid_signals()),
+            "switch_interval": sys.getswitchinterval(),
+            "soft_data_limit": resource.getrlimit(resource.RLIMIT_DATA)[0],
+        }
+
+    def one() -> int:
+        try:
+            call()
+        except MemoryLimitExceeded:
+            return 1
+        return 0
+
+    one()
+    before = state()
+    raised = sum(one() for _ in range(count))
+    after = state()
+    return {"count": count, "raised": raised, "left_behind": {k: after[k] for k in after if after[k] != before[k]}}
+
+
+@memory_limited(gb=2, mode="process")
+def remote(value: Any) -> Any:
+    return value
+
+
+def process_mode() -> dict[str, float]:
+    """Milliseconds added by a warm worker; a 100 MB array there and back."""
+    import numpy as np
+
+    started = time.perf_counter()
+    remote(1)
+    cold = time.perf_counter() - started
+    warm = statistics.median(seconds_per_call(remote, 50) for _ in range(7))
+    array = np.ones(100 * MB // 8)
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        remote(array)
+        times.append(time.perf_counter() - started)
+    process_workers.close()
+    return {"cold_ms": cold * 1000, "warm_ms": warm * 1000, "array_100mb_ms": statistics.median(times) * 1000}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--runs", type=int, default=20, help="runs of the overshoot loop, each in a new process")
+    parser.add_argument("--breaches", type=int, default=200)
+    parser.add_argument("--one-overshoot", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one_overshoot:
+        print(json.dumps(one_overshoot()))
+        return
+    figures = {
+        "python": sys.version.split()[0],
+        "hot": hot_cost(),
+        "overshoot": overshoot(arguments.runs),
+        "sleep": sleep_interrupted(10),
+        "kernel": kernel_stops_one_allocation(),
+        "breaches": breaches_in_a_row(arguments.breaches),
+        "process": process_mode(),
+    }
+    if arguments.json:
+        print(json.dumps(figures, indent=1))
+        return
+    for name, rows in figures.items():
+        print(f"{name}: {rows}" if isinstance(rows, str) else name)
+        if isinstance(rows, dict):
+            for key, value in rows.items():
+                print(f"  {key:18} {value:.4g}" if isinstance(value, float) else f"  {key:18} {value}")
+
+
+if __name__ == "__main__":
+    main()

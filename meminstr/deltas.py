@@ -1,0 +1,82 @@
+"""`Deltas`: what sampled calls changed, signal by signal, in constant memory."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+from .sampling import MEMORY_SIGNALS
+
+EARLY = 128
+"""How many early deltas are kept one by one, to tell a one-time growth and its moment."""
+
+
+_K = len(MEMORY_SIGNALS)
+_SUMS = 3 * _K + 1
+
+
+class Deltas:
+    """Sampled per-call changes of each memory signal, over the recent part of the history, and the early ones singly.
+
+    Sums are kept in two halves: when the samples have doubled, the older half is dropped.  What is asked of them is who
+    grows *now*, and a warm-up in the first hundred calls must not answer for it.
+    """
+
+    __slots__ = ("_half", "_older", "early", "early_used", "gap_sum", "last_call", "samples")
+
+    def __init__(self) -> None:
+        self.samples = 0
+        # for each half: per signal count, sum, sum of squares; then the sum of slack (see `owned`)
+        self._half = array("d", [0.0] * _SUMS)
+        self._older = array("d", [0.0] * _SUMS)
+        self.gap_sum = array("d", [0.0] * _K)
+        """Each delta times the calls since the delta before: the growth of all calls, estimated."""
+        self.last_call = 0.0
+        self.early = array("d", [0.0] * (EARLY * (_K + 1)))
+        self.early_used = 0
+
+    def add(self, call: int, before: array[float], after: array[float], slack: float = 0.0) -> None:
+        """Enter one sampled call's readings; unknown readings are passed over."""
+        gap = max(1.0, call - self.last_call)
+        self.last_call = call
+        self.samples += 1
+        if self.samples >= 16 and self.samples & (self.samples - 1) == 0:
+            self._older, self._half = self._half, self._older
+            for i in range(_SUMS):
+                self._half[i] = 0.0
+        sums = self._half
+        sums[_SUMS - 1] += slack
+        keep = self.early_used < EARLY
+        base = self.early_used * (_K + 1)
+        for i in range(_K):
+            if before[i] < 0 or after[i] < 0:
+                continue
+            delta = after[i] - before[i]
+            sums[3 * i] += 1
+            sums[3 * i + 1] += delta
+            sums[3 * i + 2] += delta * delta
+            self.gap_sum[i] += delta * gap
+            if keep:
+                self.early[base + i] = delta * gap
+        if keep:
+            self.early[base + _K] = call
+            self.early_used += 1
+
+    def recent(self, index: int) -> tuple[int, float, float]:
+        """Of one signal's recent changes: how many, their mean, and its standard error (infinite below two)."""
+        n, total, squares = (self._half[3 * index + j] + self._older[3 * index + j] for j in range(3))
+        if n < 2:
+            return int(n), (total if n else 0.0), math.inf
+        mean = total / n
+        variance = max(0.0, squares / n - mean * mean) * n / (n - 1)
+        return int(n), mean, math.sqrt(variance / n)
+
+    def slack(self) -> float:
+        """Blocks per recent sample that may or may not have gone with the results; see `owned`."""
+        n = self._half[0] + self._older[0]
+        return (self._half[_SUMS - 1] + self._older[_SUMS - 1]) / n if n else 0.0
+
+    def early_growth(self, index: int) -> list[tuple[int, float]]:
+        """The early calls with the growth each stands for, in order."""
+        width = _K + 1
+        return [(int(self.early[k * width + _K]), self.early[k * width + index]) for k in range(self.early_used)]

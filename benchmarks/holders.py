@@ -1,6 +1,6 @@
 """Who holds a thousand retained objects in a heap of a million: time, longest pause, and objgraph beside it.
 
-    python benchmarks/holders.py [--objects 1000000] [--repeat 3] [--json]
+    python benchmarks/holders.py [--objects 1000000] [--repeat 3] [--deep] [--json]
 
 The pause is the longest time for which another thread could not run (a thread that wakes every millisecond
 measures it).  objgraph is asked for one object and gives no groups; it is optional.
@@ -45,15 +45,22 @@ def _listener(controller: Session) -> Any:
     return lambda: controller
 
 
-def build(tracked: int, retained: int) -> list[Session]:
-    """A module with an innocent store of `tracked` objects and a bus that holds `retained` sessions."""
+def build(tracked: int, retained: int, deep: bool) -> list[Session]:
+    """A module with a store of `tracked` objects, and a bus that holds `retained` sessions.
+
+    With `deep` the bus lies inside one row of the store, out of reach of a walk near the roots.
+    """
     shop = types.ModuleType("shop")
     sys.modules["shop"] = shop
     space: Any = shop
     space.store = {number: {"row": [number], "pair": (number, [])} for number in range(tracked // 4)}
-    space.bus = Bus()
+    bus = Bus()
+    if deep:
+        space.store[tracked // 8]["row"].append([bus])
+    else:
+        space.bus = bus
     sessions = [Session(number) for number in range(retained)]
-    space.bus._listeners.extend(Event(_listener(session)) for session in sessions)
+    bus._listeners.extend(Event(_listener(session)) for session in sessions)
     return sessions
 
 
@@ -80,11 +87,11 @@ class Pauses:
         self._thread.join()
 
 
-def ours(sessions: list[Session]) -> dict[str, Any]:
+def ours(sessions: list[Session], owner: list[Any]) -> dict[str, Any]:
     """One diagnosis, with the longest pause."""
     with Pauses() as pauses:
         before = time.perf_counter()
-        holding = find_holders(sessions, exclude=[sessions])
+        holding = find_holders(sessions, exclude=[sessions, owner])
         seconds = time.perf_counter() - before
     return {
         "asked": len(sessions),
@@ -121,15 +128,16 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=1_000_000)
     parser.add_argument("--retained", type=int, default=1_000)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--deep", action="store_true", help="hold the objects deep inside the store")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    sessions = build(arguments.objects, arguments.retained)
+    sessions = build(arguments.objects, arguments.retained, arguments.deep)
     gc.collect()
     gc.disable()  # a collection of the young objects of either tool would be a pause of its own
     rows: dict[str, list[dict[str, Any]]] = {"meminstr, all": [], "meminstr, one": [], "objgraph, one": []}
     for _ in range(arguments.repeat):
-        rows["meminstr, all"].append(ours(sessions))
-        rows["meminstr, one"].append(ours(sessions[-1:]))
+        rows["meminstr, all"].append(ours(sessions, sessions))
+        rows["meminstr, one"].append(ours(sessions[-1:], sessions))
         rival = objgraphs(sessions[-1], sessions)
         if rival is not None:
             rows["objgraph, one"].append(rival)

@@ -63,7 +63,8 @@ def judge(directory: Path, pins: str, envs: Path, steps: int | None, every: int)
             str(python), "-m", "meminstr", "run", "--guard", "workload:step", "--every", str(every),
             "--report", str(out), "--quiet", str(HERE / "cases" / "drive.py"), str(directory), str(wanted),
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False)
+        where = {**os.environ, "PYTHONPATH": str(directory)}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, check=False, env=where)
         if done.returncode or not out.exists():
             return {
                 "case": directory.name,

@@ -18,7 +18,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: that of the program that was run.
     """
+    from .at_exit import forget
     from .commands.parser import dispatch
+
+    forget()  # what MEMINSTR_REPORT asked for is the command's own matter
 
     return dispatch(list(sys.argv[1:] if argv is None else argv))
 

@@ -90,7 +90,7 @@ def _terms(name: str, level: float, policy: Policy) -> Terms:
     floor = policy.floors.get(name, FLOORS.get(name))
     if floor is None:
         floor = max(share, 1e-9)
-    horizon = min(policy.horizon, policy.retained_horizon) if name == "retained" else policy.horizon
+    horizon = policy.horizon_of(name)
     return Terms(
         alpha=policy.alpha,
         floor=floor,

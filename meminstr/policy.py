@@ -62,6 +62,10 @@ class Policy:
     """... at least this many samples since the onset: 24 nights for a nightly job.  The reason states how sure
     that is."""
 
+    def horizon_of(self, signal: str) -> float:
+        """The horizon that applies to a signal of this name, in x."""
+        return min(self.horizon, self.retained_horizon) if signal == "retained" else self.horizon
+
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha={self.alpha!r}: a probability between 0 and 1 is allowed")

@@ -20,9 +20,9 @@ from .probes.budget import TimedProbe
 from .series import Series
 
 MEMORY_SIGNALS = ("resident", "blocks", "heap")
-"""The signals read at every sample, in the order of a reading's slots; slot 3 is the time."""
+"""The signals read at every sample, in the order of a reading's slots; slot 3 is the time, slot 4 the reader's."""
 
-READING_SLOTS = len(MEMORY_SIGNALS) + 1
+READING_SLOTS = len(MEMORY_SIGNALS) + 2
 
 UNKNOWN = -1
 """A slot of a reading whose probe failed, does not exist here, or was too dear to read now."""

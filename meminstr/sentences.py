@@ -80,21 +80,21 @@ def steady(episode: Episode, signal: Signal, policy: Policy) -> str:
     if "horizon" in episode.failed:
         return (
             f"{what} {since}, {distance(episode.persisted_x, policy)} of the horizon of "
-            f"{distance(policy.horizon, policy)}; {sure}"
+            f"{distance(policy.horizon_of(signal.name), policy)}; {sure}"
         )
     if "material" in episode.failed:
         return f"{what} {since}, too little yet to be called a leak (material); {sure}"
     if episode.short_horizon:
         days = format_duration(episode.persisted_seconds)
         return f"{what} {since}, over {days} (it runs rarely: horizon by days); {sure}"
-    return f"{what} {since}, past the horizon of {distance(policy.horizon, policy)}; {sure}"
+    return f"{what} {since}, past the horizon of {distance(policy.horizon_of(signal.name), policy)}; {sure}"
 
 
 def surging(surge: Surge, signal: Signal, policy: Policy) -> str:
     """Growth that began a moment ago."""
     return (
         f"{signal.name} has risen by {amount(surge.growth, signal.unit)} since {position(surge.onset_x, policy)}, "
-        f"above all of its history; the horizon of {distance(policy.horizon, policy)} has just begun"
+        f"above all of its history; the horizon of {distance(policy.horizon_of(signal.name), policy)} has just begun"
     )
 
 

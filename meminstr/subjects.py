@@ -7,6 +7,7 @@ exit if the sampler's budget allows it.  A `ClassSubject` is the observer of a c
 from __future__ import annotations
 
 import threading
+import time
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,9 @@ from .deltas import EARLY, Deltas
 from .evidence import birth_sites
 from .evidence.reservoir import Reservoir
 from .faults import note_fault
+from .instrument.functions import kind_of
 from .owned import owned
-from .sampling import MEMORY_SIGNALS, Sampler
+from .sampling import MEMORY_SIGNALS, UNKNOWN, Sampler
 from .series import Series
 
 SERIES_BYTES = 4096
@@ -24,6 +26,8 @@ SERIES_BYTES = 4096
 
 _NOTHING = (0, 0, 0)
 _EVEN = 8
+_OTHERS_SHARE = 0.05
+_TIME, _CPU = len(MEMORY_SIGNALS), len(MEMORY_SIGNALS) + 1
 _MUST = 100
 """Whatever the budget says, a sample is taken when the calls have grown by this fraction since the last: a history
 without gaps costs a few hundred samples for each tenfold of the run."""
@@ -69,7 +73,10 @@ class FunctionSubject:
         self.failures = 0
         self.skipped = 0
         self.running = 0
-        self.overlapped = 0
+        self.suspends = kind_of(function) != "call" if function is not None else False
+        self.cpu_of_others = 0.0
+        self.seconds = 0.0
+        """In sampled calls: CPU seconds of other threads meanwhile, and wall seconds."""
         self.enabled = True
         self.calls: Callable[[], int] = _none
         self.calls_before = 0
@@ -95,6 +102,7 @@ class FunctionSubject:
             sampler.read(buffer)
             if not self.samples:
                 self._history(0.0, buffer)
+            buffer[_CPU] = _cpu_of_others() if threading.active_count() > 1 else UNKNOWN
             return buffer
         except Exception as error:
             note_fault(f"sampling {self.name}", error)
@@ -135,6 +143,9 @@ class FunctionSubject:
             if error is not None and not isinstance(error, GeneratorExit):
                 self.failures += 1
             calls = self.calls() - self.calls_before
+            if token[_CPU] >= 0 and threading.active_count() > 1:
+                self.cpu_of_others += max(0.0, _cpu_of_others() - token[_CPU])
+            self.seconds += after[_TIME] - token[_TIME]
             with self._lock:
                 if own is not None:
                     token[1] += own[0] + self.idle_blocks
@@ -152,6 +163,10 @@ class FunctionSubject:
             note_fault(f"sampling {self.name}", fault)
         if self.on_sample is not None and error is None:
             self.on_sample(self)
+
+    def overlapped(self) -> bool:
+        """Whether changes across its sampled calls may be others': threads worked meanwhile, or it was suspended."""
+        return self.suspends or self.cpu_of_others > _OTHERS_SHARE * self.seconds
 
     def recipe(self) -> tuple[Callable[..., Any], dict[str, Any]]:
         """How to make the same guard elsewhere."""
@@ -192,6 +207,11 @@ class FunctionSubject:
     def size_bytes(self) -> int:
         """Memory that this subject takes, roughly."""
         return SERIES_BYTES * len(self.series) + 32 * EARLY + 1000
+
+
+def _cpu_of_others() -> float:
+    # threads of this process other than the calling one, in CPU seconds
+    return time.process_time() - time.thread_time()
 
 
 def _none() -> int:

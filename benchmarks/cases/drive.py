@@ -2,8 +2,7 @@
 
 import sys
 
-sys.path.insert(0, sys.argv[1])
-import workload
+import workload  # the directory is on PYTHONPATH
 
 workload.setup()
 for _ in range(int(sys.argv[2])):

@@ -17,6 +17,7 @@ from ..units import format_duration
 from ..verdict import Counts, Finding, Grown, Holder, Verdict
 
 _SURVIVORS = 200
+_OF_GROWTH = 0.03
 _SUSPICIOUS = (Verdict.LEAKING, Verdict.GROWING)
 
 
@@ -56,8 +57,10 @@ def explain_function(
     before = subject.state.get("census")
     if before is not None:
         after = census.take(budget_seconds=budget_seconds / 4)
-        grown = census.compare(before, after, name_of=census.container_name)[:6]
-        culprit = newest.culprit(grown)
+        # what grew much less than the blocks did is not what leaks: strings and C memory have no type to count
+        least = max(10, int(_OF_GROWTH * _blocks_since(subject)))
+        everything = census.compare(before, after, at_least=least, name_of=census.container_name)
+        culprit, grown = newest.culprit(everything), everything[:6]
         suspects = newest.examples(before, after, culprit) if culprit else []
         try:
             groups = _holders(suspects, tracker, budget_seconds) if suspects else ()
@@ -70,6 +73,11 @@ def explain_function(
         holders=groups,
         advice=advice.advise(groups[0] if groups else None, finding.memory_kind),
     )
+
+
+def _blocks_since(subject: FunctionSubject) -> float:
+    last = subject.series["blocks"].last
+    return max(0.0, last[2] - subject.state.get("census_blocks", last[2])) if last is not None else 0.0
 
 
 def _holders(objects: list[Any], tracker: ControllerMemoryTracker, budget_seconds: float) -> tuple[Holder, ...]:

@@ -13,7 +13,7 @@ from .reckoning import PROCESS, Reckoned
 _SMALL_BLOCK = Interval(64.0, 16.0, 512.0)
 """Bytes of a small-object block of which nothing more is known: pymalloc's size classes span these limits."""
 
-_RESIDENT_TELLS = 4 * MIB
+_RESIDENT_TELLS = MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,8 @@ def _block_size(record: SubjectRecord, blocks: Interval, heap: Interval, residen
         if grown > _RESIDENT_TELLS:
             size = (resident.value - heap.value) / blocks.value
             if 16 <= size <= 512:
-                return Interval(size, size * 0.8, size * 1.25)
+                wide = 1.25 if grown > 4 * _RESIDENT_TELLS else 1.5
+                return Interval(size, size / wide, size * wide)
     return _SMALL_BLOCK
 
 

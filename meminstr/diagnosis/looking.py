@@ -142,6 +142,7 @@ def bounded_fill(subject: Subject, record: SubjectRecord) -> BoundedFill | None:
     if first is None:
         state["containers"] = (record.calls, level, caches.bounded_containers(budget_seconds=_CENSUS_SECONDS))
         state["census"] = census.take(budget_seconds=_CENSUS_SECONDS)
+        state["census_blocks"] = level
         return None
     calls, before_level, before = first
     if record.calls - calls < min(_CENSUS_CALLS, _least_gap(record)):

@@ -25,6 +25,7 @@ _UNITS = {"blocks": "block", "live": "instance", "retained": "instance"}
 _ACCUSED = (Verdict.LEAKING, Verdict.GROWING)
 _ONE_TIME_FLOOR = 256 * 1024
 _SURE = 2.576
+_PROCESS_NOTICE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,20 @@ def judge_class(record: SubjectRecord, horizon: float, sources: Mapping[str, str
     return judge(signals_of(series, sources), policy)
 
 
-def reckon(snapshot: Snapshot, *, horizon: float = 5000.0, fills: Mapping[str, BoundedFill] | None = None) -> Reckoning:
+def reckon(
+    snapshot: Snapshot,
+    *,
+    horizon: float = 5000.0,
+    fills: Mapping[str, BoundedFill] | None = None,
+    freed: Mapping[str, float] | None = None,
+) -> Reckoning:
     """Judge every subject of a snapshot.
 
     Args:
         snapshot: what was recorded.
         horizon: calls or constructions that growth must last.
         fills: by function, what the census of bounded containers says.
+        freed: by signal, what a collection after the last sample gave back.
     """
     fills = fills or {}
     shares: dict[str, dict[str, Share]] = {}
@@ -94,6 +102,7 @@ def reckon(snapshot: Snapshot, *, horizon: float = 5000.0, fills: Mapping[str, B
     judged: list[Reckoned] = []
     for record in functions:
         found = judge_function(record, horizon, snapshot.sources, snapshot.floors, fills.get(record.name))
+        found = _without_garbage(found, freed or {})
         judged.append(Reckoned(record, found, one_time_growth(record, found)))
     accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
     if accused and len(functions) > 1:
@@ -104,16 +113,33 @@ def reckon(snapshot: Snapshot, *, horizon: float = 5000.0, fills: Mapping[str, B
     for record in snapshot.subjects:
         if record.kind != "function":
             found = judge_class(record, horizon, snapshot.sources)
-            judged.append(Reckoned(record, found, one_time_growth(record, found)))
+            found = _without_garbage(found, freed or {})
+        judged.append(Reckoned(record, found, one_time_growth(record, found)))
     accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
     unexplained = [] if accused else [r for r in judged if r.outside]
     process = Reckoned(None, _judge_process(snapshot, unexplained))
     return Reckoning(tuple(judged), process, shares)
 
 
+def _without_garbage(found: Judgement, freed: Mapping[str, float]) -> Judgement:
+    """Growth that a collection gave back was garbage, and no leak."""
+    for signal in found.signals:
+        if signal.verdict not in _ACCUSED or found.verdict not in _ACCUSED:
+            continue
+        gone = freed.get(signal.name, 0.0)
+        if signal.growth > 0 and gone >= 0.5 * signal.growth:
+            share = min(1.0, gone / signal.growth)
+            reason = f"garbage: a collection gave back {share:.0%} of the growth; {signal.reason}"
+            return replace(found, verdict=Verdict.WARMING_UP, reason=reason, onset_x=None)
+    return found
+
+
 def _judge_process(snapshot: Snapshot, outside: list[Reckoned]) -> Judgement:
     policy = Policy(horizon=600.0, x_unit="second", floors=snapshot.floors, min_samples_horizon=200)
     own = judge(signals_of(snapshot.process, snapshot.sources), policy)
+    if own.verdict is Verdict.GROWING and snapshot.at_seconds < _PROCESS_NOTICE:
+        reason = f"{own.reason}; {_PROCESS_NOTICE:.0f} s of life are wanted before a process is said to grow"
+        own = replace(own, verdict=Verdict.WARMING_UP, reason=reason, onset_x=None)
     if own.verdict is Verdict.LEAKING or not outside:
         return own
     # a leak that grows with a function's calls but outside of them: a thread, a callback, the code between calls
@@ -177,6 +203,10 @@ def _with_own_rates(one: Reckoned) -> Reckoned:
         facts, slope = one.record.deltas.get(signal), rates.get(signal)
         if facts is None or slope is None or facts.samples < 32 or facts.slack > 0.05 * abs(facts.mean):
             continue
+        # a sampled change also holds what is let go of a moment after the call: above the slope it says nothing, below
+        # it the rest of the growth is somebody else's
+        if facts.mean + _SURE * facts.error >= (slope.low if slope.low is not None else slope.value):
+            continue
         rates[signal] = Interval(facts.mean, facts.mean - _SURE * facts.error, facts.mean + _SURE * facts.error)
     return replace(one, judgement=replace(one.judgement, rates=rates))
 
@@ -214,6 +244,10 @@ def one_time_growth(record: SubjectRecord, found: Judgement) -> OneTimeGrowth | 
         later = facts.estimated_total - total
         if later > 0.25 * total:
             continue
+        exact = next((j.one_time_growth for j in found.signals if j.name == signal and j.one_time_growth), None)
+        if exact is not None and 0.5 * exact[0] <= total <= 2 * exact[0]:
+            # the level before and after is exact, where sampled calls stand for those between them
+            total, until = exact[0], min(until, int(exact[1]))
         if best is None or total > best.bytes:
             best = OneTimeGrowth(int(total), until)
     return best

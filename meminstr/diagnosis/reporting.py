@@ -52,21 +52,25 @@ def report(diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMe
     if not isinstance(tracker, ControllerMemoryTracker):
         raise UsageError(f"tracker={tracker!r} is not allowed: a ControllerMemoryTracker, or None")
     known = _baseline(baseline)
-    collected = False
-    if diagnose and gc.isenabled():
+    # read before the collection: all samples so far hold what awaits one, and a last sample without it would look like
+    # growth given back
+    reading = tracker.read_now()
+    freed: dict[str, float] = {}
+    collected = diagnose and gc.isenabled()
+    if collected:
         # a program that switched its collector off keeps its cycles: collecting them would change what it does
         gc.collect()
-        collected = True
-    reading = tracker.read_now()
+        after = tracker.sampler.now()
+        freed = {name: reading[name] - after[name] for name in ("blocks", "heap") if name in reading and name in after}
     with tracker.sampler.not_ours():
-        return _report(tracker, reading, diagnose, collected, known)
+        return _report(tracker, reading, diagnose, freed, known)
 
 
 def _report(
     tracker: ControllerMemoryTracker,
     reading: dict[str, float],
     diagnose: bool,
-    collected: bool,
+    freed: dict[str, float],
     known: frozenset[str],
 ) -> Report:
     settings = current()
@@ -87,7 +91,7 @@ def _report(
     resident = reading.get("resident")
     left = max(0, limit.bytes - int(resident)) if limit is not None and resident is not None else None
     room = Room(left, limit.bytes if limit is not None else None)
-    reckoning = reckon(snapshot, horizon=settings.horizon, fills=fills)
+    reckoning = reckon(snapshot, horizon=settings.horizon, fills=fills, freed=freed)
     findings = []
     ends = time.perf_counter() + settings.diagnose_seconds
     for one in sorted([*reckoning.subjects, reckoning.process], key=lambda r: -r.judgement.verdict.severity):
@@ -119,7 +123,7 @@ def _report(
         findings=tuple(findings),
         errors=tuple(faults()),
         breaches=tuple(tracker.breaches),
-        extra=_extra(tracker, collected),
+        extra=_extra(tracker, bool(freed)),
     )
 
 

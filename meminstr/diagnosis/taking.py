@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from ..deltas import Deltas
 from ..registry import ControllerMemoryTracker, Subject
 from ..sampling import MEMORY_SIGNALS
 from ..snapshot import DeltaFacts, Snapshot, SubjectRecord, Window
-from ..subjects import ClassSubject
+from ..subjects import ClassSubject, FunctionSubject
 
 
 def take(tracker: ControllerMemoryTracker, reading: Mapping[str, float]) -> Snapshot:
@@ -58,14 +57,10 @@ def record_of(subject: Subject, now: float) -> SubjectRecord:
         failures=failures,
         series=series,
         deltas=_deltas(subject.deltas),
-        overlapped=_others_run(),
+        overlapped=isinstance(subject, FunctionSubject) and subject.overlapped(),
         horizon=subject.horizon,
         idle_seconds=max(0.0, now - last),
     )
-
-
-def _others_run() -> bool:
-    return sum(not t.name.startswith("meminstr") for t in threading.enumerate()) > 1
 
 
 def _deltas(deltas: Deltas) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from .ours import is_ours
 from .safe import children, is_a
 
+_PACKAGE = __name__.partition(".")[0] + "."
 _BATCH = 48
 _MOST_PER_TYPE = 24
 """Referrers of one type followed at one level: enough to find a way, few enough for ten thousand children
@@ -216,4 +217,7 @@ class BackwardWalk:
 def _is_lost_module(holder: Any) -> bool:
     if is_a(holder, types.ModuleType):
         return True
-    return type(holder) is dict and "__builtins__" in holder and type(holder.get("__name__")) is str
+    if type(holder) is not dict or "__builtins__" not in holder:
+        return False
+    name = holder.get("__name__")
+    return type(name) is str and not name.startswith(_PACKAGE)

@@ -23,6 +23,7 @@ from .safe import find_in_class, is_a, mro, type_name
 
 _MOST_OBJECTS = 3_000_000
 _SECONDS_PER_OBJECT = 110e-9
+_MOST_PLAIN = 256
 _BLOCKS_PER_ENTRY = 40.0
 """Up to this many blocks gained per entry gained, a filling cache explains the growth (VERDICTS.md 3.7)."""
 
@@ -77,8 +78,8 @@ _declared: dict[int, _Declared] = {}
 def declare_bounded(container: Any, maxsize: int, name: str | None = None) -> None:
     """Say that a home-made cache never has more than `maxsize` entries.
 
-    The container is kept weakly where that is possible.  A plain dict, list or set cannot be referred to
-    weakly: it is remembered by its address and type, and looked for among the tracked objects.
+    The container is kept weakly where that is possible.  A plain dict or list takes no weak reference, and a
+    dict of numbers is not even tracked by the collector: of these the last 256 declared are kept themselves.
 
     Raises:
         UsageError: the object has no length, or `maxsize` is no positive whole number.
@@ -97,7 +98,10 @@ def declare_bounded(container: Any, maxsize: int, name: str | None = None) -> No
         reference: Callable[[], Any] = weakref.ref(container, on_death)
         _declared[key] = _Declared(reference, maxsize, label, True)
     except TypeError:
-        _declared[key] = _Declared(_by_address(key, type(container)), maxsize, label, False)
+        plain = [k for k, entry in _declared.items() if not entry.owned]
+        for old in plain[: len(plain) - _MOST_PLAIN + 1] if len(plain) >= _MOST_PLAIN else ():
+            _declared.pop(old, None)
+        _declared[key] = _Declared(lambda: container, maxsize, label, False)
 
 
 def forget_declared(container: Any) -> None:
@@ -124,18 +128,15 @@ def bounded_containers(
         scanned = gc.get_objects()
     deadline = clock() + budget_seconds
     wanted = _wanted_types()
-    plain = {key for key, entry in _declared.items() if not entry.owned}
     for count, obj in enumerate(scanned):
         if type(obj) in wanted or (type(obj) not in _PLAIN and issubclass(type(obj), _FAMILIES)):
             container = _describe(obj)
             if container is not None and container.ident not in _declared:
                 found.append(container)
-        elif plain and id(obj) in plain:
-            found.extend(_declared_now(id(obj), obj))
         if count % 20_000 == 19_999 and objects is None and clock() > deadline:
             break
     for key, entry in list(_declared.items()):
-        if entry.owned and (target := entry.reference()) is not None:
+        if (target := entry.reference()) is not None:
             found.extend(_declared_now(key, target))
     return found
 
@@ -225,7 +226,7 @@ def _lru(wrapper: Any) -> BoundedContainer | None:
 
 def _declared_now(key: int, container: Any) -> list[BoundedContainer]:
     entry = _declared.get(key)
-    if entry is None or (not entry.owned and entry.reference() is not type(container)):
+    if entry is None:
         return []
     try:
         made = BoundedContainer("declared", entry.name, len(container), entry.maxsize, False, key)
@@ -233,8 +234,3 @@ def _declared_now(key: int, container: Any) -> list[BoundedContainer]:
         return []
     # a declaration that is broken is no excuse for growth
     return [made if made.entries <= entry.maxsize else replace(made, capacity=None, unbounded=True)]
-
-
-def _by_address(key: int, cls: type) -> Callable[[], Any]:
-    kind = weakref.ref(cls)
-    return lambda: kind()

@@ -11,6 +11,25 @@ from ..verdict import Grown
 from .census import Census
 from .safe import type_name
 
+_PLUMBING = frozenset(
+    (
+        "weakref.ReferenceType",
+        "weakref.KeyedRef",
+        "weakref.CallableProxyType",
+        "_contextvars.Context",
+        "_thread.lock",
+        "_thread.RLock",
+        "_thread._local",
+        "functools.partial",
+        "collections.deque",
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "types.SimpleNamespace",
+        "_asyncio.Future",
+    )
+)
+"""Types that come along with others and say little by themselves."""
+
 
 def culprit(grown: Sequence[Grown]) -> str | None:
     """The type to name among those that grew.
@@ -22,8 +41,11 @@ def culprit(grown: Sequence[Grown]) -> str | None:
     if not types:
         return None
     most = max(g.count for g in types)
-    named = [g for g in types if "." in g.name and g.count >= 0.3 * most]
-    return max(named or types, key=lambda g: g.count).name
+    named = [g for g in types if "." in g.name and g.name not in _PLUMBING and g.count >= 0.1 * most]
+    # the largest of those that grew about as much: what owns the others is mostly larger than they are
+    top = max((g.count for g in named), default=0)
+    peers = [g for g in named if g.count >= 0.5 * top]
+    return max(peers or types, key=lambda g: g.bytes or 0).name
 
 
 def examples(before: Census, after: Census, name: str, limit: int = 50) -> list[Any]:

@@ -62,12 +62,11 @@ def steady_pattern(every: int) -> bytes:
         return b"\x01"
     gaps = max(1, min(_GAPS, _LONGEST // every))
     draw = random.Random(every)  # its own, and the same in each run
-    spread = every // 2
-    distances = [every + draw.randint(-spread, spread) for _ in range(gaps)]
-    distances[-1] += every * gaps - sum(distances)
-    if distances[-1] < 1:
-        distances[-2] += distances[-1] - 1
-        distances[-1] = 1
+    offsets = [draw.randint(0, every // 2) for _ in range(gaps // 2)]
+    # each with its opposite, so that the mean is kept
+    offsets = [*offsets, *(-offset for offset in offsets), *[0] * (gaps % 2)]
+    draw.shuffle(offsets)
+    distances = [every + offset for offset in offsets]
     return b"".join(bytes(distance - 1) + b"\x01" for distance in distances)
 
 

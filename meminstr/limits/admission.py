@@ -7,7 +7,6 @@ byte semaphore.  The first call of a function is always admitted, because nothin
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -81,6 +80,8 @@ class Admission:
 
     async def acquire_async(self, subject: str, room: Callable[[], int], wait_seconds: float) -> int | None:
         """`acquire` without holding up the event loop."""
+        import asyncio  # whoever awaits this has it loaded
+
         until = self._clock() + wait_seconds
         while True:
             need = self.try_acquire(subject, room)

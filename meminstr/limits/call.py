@@ -107,7 +107,7 @@ class Call:
         left = self.headroom(resident_bytes)
         if left >= 0:
             self.last_under = now
-            self.guard.note_nearness(self, resident_bytes)
+            self.guard.note_nearness(self, resident_bytes, watched=True)
             if not self.stop_wanted:
                 return
         elif self.breach is None:

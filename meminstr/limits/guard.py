@@ -245,14 +245,16 @@ class Guard:
         call.kinds = self.services.kinds()
         call.classes = self.teller.live_counts()
 
-    def note_nearness(self, call: Call, resident_bytes: int) -> None:
-        """The notice at 80 % of the limit, once until the use has fallen again."""
+    def note_nearness(self, call: Call, resident_bytes: int, watched: bool = False) -> None:
+        """The notice at 80 % of the limit, once until the use has fallen again; from the watcher also relief."""
         used = resident_bytes - call.base_bytes
         if used > NEAR_SHARE * call.limit_bytes:
             if not self._was_near:
                 self._was_near = True
                 share = used / call.limit_bytes
                 text = f"{self.subject}: {format_bytes(used)} of {format_bytes(call.limit_bytes)} used ({share:.0%})"
+                if watched:
+                    self.services.relief.attempt()
                 self.services.notices.warn(
                     "memory_limit_near", self.subject, text, {"used_bytes": used, "limit_bytes": call.limit_bytes}
                 )

@@ -1,5 +1,6 @@
 """Sampled constructions: which, in what order, and an observer that fails."""
 
+import itertools
 import sys
 
 import pytest
@@ -123,7 +124,9 @@ def test_observer_can_come_and_go(ledger):
     follower.sampler.set_every(10)
     for _ in range(50):
         Thing()
-    assert [n for n, phase in log.seen if phase == "after" and n > 250] == [260, 270, 280, 290, 300]
+    late = [n for n, phase in log.seen if phase == "after" and n > 250]
+    assert 5 <= len(late) <= 7
+    assert all(b - a <= 10 for a, b in itertools.pairwise(late))
     told = len(log.seen)
     follower.set_observer(None)
     for _ in range(300):

@@ -9,6 +9,7 @@ from scripted_limits import MB, World
 
 from meminstr.errors import MemoryLimitExceeded
 from meminstr.faults import clear_faults, faults
+from meminstr.limits.relief import Relief
 
 
 def test_a_call_below_its_limit_returns(world):
@@ -379,3 +380,17 @@ def test_switched_off_settings_let_every_call_through(world, monkeypatch):
 
 def test_worlds_do_not_share(world):
     assert World().services is not world.services
+
+
+def test_a_dear_collection_waits_twenty_times_as_long():
+    now = [0.0]
+
+    def collect():
+        now[0] += 3.0
+
+    relief = Relief(lambda: now[0], collect=collect, trim=lambda: None)
+    assert relief.attempt()
+    now[0] = 62.0
+    assert not relief.attempt()
+    now[0] = 63.0
+    assert relief.attempt()

@@ -680,3 +680,14 @@ def test_an_asynchronous_exception_is_taken_back(world):
         assert not threads._sent
     finally:
         guard.leave(call)
+
+
+def test_relief_comes_before_the_breach_once_for_each_approach(world):
+    @world.limited()
+    def call():
+        for mb in (165, 170, 175):
+            world.use(mb)
+            world.look()
+        return world.collections
+
+    assert call() == 1

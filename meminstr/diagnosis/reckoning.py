@@ -113,8 +113,7 @@ def reckon(
     for record in snapshot.subjects:
         if record.kind != "function":
             found = judge_class(record, horizon, snapshot.sources)
-            found = _without_garbage(found, freed or {})
-        judged.append(Reckoned(record, found, one_time_growth(record, found)))
+            judged.append(Reckoned(record, found, one_time_growth(record, found)))
     accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
     unexplained = [] if accused else [r for r in judged if r.outside]
     process = Reckoned(None, _judge_process(snapshot, unexplained))

@@ -14,9 +14,12 @@ from __future__ import annotations
 import collections
 import contextvars
 import functools
+import itertools
+import operator
 import sys
 import types
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +62,7 @@ def edge(holder: Any, child: Any, role: Role = None) -> Edge:
     if role == _PER_THREAD:
         return Edge("", role=_ATTRS)
     if role == _CACHE and cls is dict:
-        keys = _among(dict, holder, child)
+        keys = _is_key(holder, child)
         return _CACHE_ARGUMENTS if keys else Edge(".<lru_cache>[*]", True)
     if type(role) is contextvars.Context:
         return _of_context(role, child)
@@ -149,13 +152,19 @@ def _content(holder: Any, child: Any) -> Edge | None:
     return _STAR if _among(base, holder, child) else None
 
 
+def _is_key(holder: Any, child: Any) -> bool:
+    return _any_is(dict.keys(holder), child)
+
+
+def _any_is(values: Iterable[Any], child: Any) -> bool:
+    try:
+        return any(map(operator.is_, values, itertools.repeat(child)))
+    except RuntimeError:  # changed by another thread meanwhile: not found is the likelier answer
+        return False
+
+
 def _among(base: Any, holder: Any, child: Any) -> bool:
-    for _ in range(3):
-        try:
-            return id(child) in set(map(id, base.__iter__(holder)))
-        except RuntimeError:
-            continue
-    return False
+    return _any_is(base.__iter__(holder), child)
 
 
 def _of_dict(holder: Any, child: Any) -> Edge | None:
@@ -166,9 +175,9 @@ def _of_dict(holder: Any, child: Any) -> Edge | None:
                 return Edge(f"[{key!r}]") if is_word(key) else _STAR
         if any(key is child for key, _ in items):
             return Edge(".keys()[*]", True)
-    elif _among(dict, holder, child):
+    elif _is_key(holder, child):
         return Edge(".keys()[*]", True)
-    elif id(child) in set(map(id, dict.values(holder))):
+    elif type(holder) is not dict and _any_is(dict.values(holder), child):
         return _STAR
     if type(holder) is dict or type(holder) is collections.OrderedDict:
         return _STAR

@@ -11,56 +11,90 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from .naming import Role
+from .naming import Edge, Role
 from .paths import named
 from .safe import children, object_arrays
 
-_MOST_NODES = 200_000
-_CHECK_EVERY = 512
+_PLAIN = (list, tuple, set, frozenset)
+_MOST_NODES = 20_000
+_CHECK_EVERY = 64
+
+
+class _OutOfTime(Exception):
+    """The deadline passed on the way down."""
 
 
 def alike(
     chain: list[Any], start_role: Role, wanted: set[int], clock: Callable[[], float], deadline: float, own: set[int]
 ) -> list[Any]:
-    """Objects with ids in `wanted` that are held as the last of `chain` is, along the same named steps."""
+    """Objects with ids in `wanted` that are held as the last of `chain` is, along the same named steps.
+
+    Tried from the last container of the chain first: that is where suspects mostly fan out; a container so wide
+    that the way down from it would be a walk of its own is left alone.
+    """
+    roles: list[Role] = [start_role]
     labels = []
-    role = start_role
     for holder, child in pairwise(chain):
-        step = named(holder, child, role)
-        labels.append((step.text, step.star))
-        role = step.role
-    fan = next((i for i, (_, star) in enumerate(labels) if star), None)
-    if fan is None:
-        return []
-    role = start_role
-    for index in range(fan):
-        role = named(chain[index], chain[index + 1], role).role
+        step = named(holder, child, roles[-1])
+        labels.append(step)
+        roles.append(step.role)
+    found: dict[int, Any] = {}
+    own.add(id(found))
+    fans = [index for index, step in enumerate(labels) if step.star]
+    try:
+        for fan in reversed(fans):
+            below = _descend(chain, fan, roles, labels, wanted, own, lambda: clock() > deadline)
+            if below is None:
+                break
+            found.update((id(obj), obj) for obj in below)
+            if wanted.issubset(found):
+                break
+    except _OutOfTime:
+        pass  # the rest is found by walks of its own, or said to be missing
+    return list(found.values())
+
+
+def _descend(
+    chain: list[Any],
+    fan: int,
+    roles: list[Role],
+    labels: list[Edge],
+    wanted: set[int],
+    own: set[int],
+    is_late: Callable[[], bool],
+) -> list[Any] | None:
+    """The wanted objects below ``chain[fan]``; None when there are too many on the way."""
     arrays = object_arrays()
-    frontier: list[tuple[Any, Role]] = [(chain[fan], role)]
+    frontier: list[tuple[Any, Role]] = [(chain[fan], roles[fan])]
+    asked = 0
     for index in range(fan, len(chain) - 1):
         last = index == len(chain) - 2
         cls = type(chain[index + 1])
-        text, star = labels[index]
+        label = labels[index]
         following: list[tuple[Any, Role]] = []
         seen: set[int] = set()
         own.update((id(following), id(frontier)))
-        for count, (holder, holder_role) in enumerate(frontier):
-            if count % _CHECK_EVERY == 0 and clock() > deadline:
-                return [obj for obj, _ in following] if last else []
-            free = star and type(holder) in (list, tuple, set, frozenset)
-            for child in children(holder, arrays):
+        for holder, role in frontier:
+            members = children(holder, arrays)
+            own.add(id(members))
+            plain = label.star and type(holder) in _PLAIN
+            if not last and len(members) > _MOST_NODES:
+                return None
+            for child in members:
                 key = id(child)
                 if key in seen or (key not in wanted if last else type(child) is not cls):
                     continue
-                if free:
-                    seen.add(key)
-                    following.append((child, None))
-                    continue
-                step = named(holder, child, holder_role)
-                if step.text == text:
-                    seen.add(key)
-                    following.append((child, step.role))
+                if not plain:
+                    asked += 1
+                    if asked % _CHECK_EVERY == 0 and is_late():
+                        raise _OutOfTime
+                    step = named(holder, child, role)
+                    if step.text != label.text:
+                        continue
+                seen.add(key)
+                following.append((child, None if plain else step.role))
+            own.discard(id(members))
             if len(following) > _MOST_NODES:
-                break
+                return None
         frontier = following
     return [obj for obj, _ in frontier]

@@ -42,9 +42,7 @@ def environment(directory: Path, pins: str, envs: Path) -> Path:
         run = [sys.executable, "-m", "venv", str(home)]
         subprocess.run(run, check=True, capture_output=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run(
-            [*pip, "-r", str(directory / pins), "-e", str(HERE.parent)], check=True, capture_output=True
-        )
+        subprocess.run([*pip, "-r", str(directory / pins), "-e", str(HERE.parent)], check=True, capture_output=True)
         marker.touch()
     return python
 

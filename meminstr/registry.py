@@ -23,6 +23,7 @@ from .faults import clear_faults, note_fault
 from .instrument.functions import instrument, instrumented
 from .instrument.ledger import Ledger
 from .instrument.switches import checked_every, sampling_switch
+from .names import free_name, name_of
 from .sampling import Sampler
 from .seed_counts import SeedCounts
 from .settings import current
@@ -33,8 +34,16 @@ Subject = FunctionSubject | ClassSubject
 
 _MAX_BREACHES = 100
 
+_on_uninstall: list[Callable[[], object]] = []
+
 _look_hook: Callable[[ControllerMemoryTracker, Subject], None] | None = None
 _trackers: weakref.WeakSet[ControllerMemoryTracker] = weakref.WeakSet()
+
+
+def on_uninstall(close: Callable[[], object]) -> None:
+    """Have something closed when everything is uninstalled: worker processes of limits, for one."""
+    if close not in _on_uninstall:
+        _on_uninstall.append(close)
 
 
 def set_look_hook(hook: Callable[[ControllerMemoryTracker, Subject], None] | None) -> None:
@@ -101,7 +110,7 @@ class ControllerMemoryTracker:
             if len(self.functions) + len(self.classes) >= self.max_subjects:
                 self.dropped += 1
                 return target
-            name = _free_name(_name_of(inner), getattr(inner, "__module__", ""), self.functions)
+            name = free_name(name_of(inner), getattr(inner, "__module__", ""), self.functions)
             subject = FunctionSubject(
                 name,
                 every,
@@ -144,7 +153,7 @@ class ControllerMemoryTracker:
                     f"name={name!r} is taken by class {self.classes[name].follower.cls.__qualname__}: "
                     "another name, or none, is allowed"
                 )
-            wanted = _free_name(wanted, getattr(cls, "__module__", ""), self.classes)
+            wanted = free_name(wanted, getattr(cls, "__module__", ""), self.classes)
             subject = ClassSubject(wanted, self.sampler, on_leak=on_leak, on_sample=self._sampled)
             subject.follower = follow_class(cls, name=wanted, cleanup=cleanup, ledger=self.ledger, observer=subject)
             subject.birth_sites = current().birth_sites
@@ -170,6 +179,10 @@ class ControllerMemoryTracker:
     def windows(self) -> list[tuple[array[float], dict[str, int]]]:
         """Cumulative call counts of all functions, each with the reading taken then, oldest first."""
         return self._windows.kept()
+
+    def live_counts(self) -> dict[str, int]:
+        """Living instances of each followed class, by its name."""
+        return {name: subject.follower.counts().alive for name, subject in list(self.classes.items())}
 
     def subjects(self) -> list[Subject]:
         """All functions and classes, functions first."""
@@ -248,6 +261,8 @@ class ControllerMemoryTracker:
             What could not be removed because somebody patched on top of it (ours passes through there).
         """
         self.stop_sampling()
+        for close in list(_on_uninstall):
+            close()
         with self._lock:
             left = [str(item) for item in self.ledger.undo()]
             for subject in self.subjects():
@@ -306,23 +321,6 @@ class ControllerMemoryTracker:
             UsageError: the threshold is no finite number of at least nought.
         """
         return self._seeds.check(threshold_mb_per_1000, self.classes)
-
-
-def _name_of(function: Any) -> str:
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
-    if not isinstance(name, str):
-        name = type(getattr(function, "func", function)).__name__
-    return name.rpartition("<locals>.")[2]
-
-
-def _free_name(name: str, module: str, taken: Any) -> str:
-    if name not in taken:
-        return name
-    name = f"{module}.{name}"
-    candidate, number = name, 2
-    while candidate in taken:
-        candidate, number = f"{name}#{number}", number + 1
-    return candidate
 
 
 def _forked() -> None:

@@ -13,7 +13,7 @@ PACKAGE = Path(meminstr.__file__).parent
 
 # bottom to top; a module imports only from lower lines, and from siblings inside its own folder
 LAYERS = [
-    ["errors", "faults", "_version"],
+    ["errors", "faults", "names", "_version"],
     ["units"],
     ["settings"],
     ["series", "probes", "trend"],

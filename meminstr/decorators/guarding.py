@@ -57,10 +57,7 @@ def leak_guard(
     checked_every(every)
     check_on_leak(on_leak)
     if horizon is not None and (
-        isinstance(horizon, bool)
-        or not isinstance(horizon, (int, float))
-        or not math.isfinite(horizon)
-        or horizon < 1
+        isinstance(horizon, bool) or not isinstance(horizon, (int, float)) or not math.isfinite(horizon) or horizon < 1
     ):
         raise UsageError(f"horizon={horizon!r} is not allowed: a finite number of calls, at least 1, is")
 
@@ -105,9 +102,7 @@ def chosen(tracker: ControllerMemoryTracker | None) -> ControllerMemoryTracker:
 
         return the_global_one
     if not isinstance(tracker, ControllerMemoryTracker):
-        raise UsageError(
-            f"tracker={tracker!r} is not allowed: a ControllerMemoryTracker, or None for the global one"
-        )
+        raise UsageError(f"tracker={tracker!r} is not allowed: a ControllerMemoryTracker, or None for the global one")
     return tracker
 
 

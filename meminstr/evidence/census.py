@@ -149,24 +149,6 @@ def compare(
     return tuple(sorted(grown, key=lambda g: (-g.count, g.what, g.name)))
 
 
-def examples(before: Census, after: Census, type_: str, most: int = 50) -> list[Any]:
-    """Instances of a type that grew, for `holders.find_holders`: the caller clears the list when done.
-
-    A census keeps no objects, so these are found anew: of those alive the ones tracked last, which is roughly
-    the youngest ones, as many as were gained and at most `most`, spread evenly.
-    """
-    gained = after.types.get(type_, 0) - before.types.get(type_, 0)
-    if gained <= 0:
-        return []
-    everything = gc.get_objects()
-    try:
-        classes = {cls for cls in set(map(type, everything)) if type_name(cls) == type_}
-        found = [obj for obj in everything if type(obj) in classes][-gained:]
-    finally:
-        everything.clear()
-    return found[:: max(1, -(-len(found) // most))]
-
-
 def container_name(ident: int, *, budget_seconds: float = 0.2) -> str | None:
     """The path of a large container, found by `holders.find_holders`; None when it is gone or not reached."""
     from .holders import find_holders

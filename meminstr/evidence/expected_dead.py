@@ -62,16 +62,18 @@ class Watchlist:
         self.died = 0
         """Watched objects that died as expected."""
 
-    def watch(self, obj: object, reason: str = "", grace: float = 5.0, site: int = ELSEWHERE, tags: Tags = ()) -> bool:
+    def watch(
+        self, obj: object, reason: str = "", grace: float = 5.0, site: int = ELSEWHERE, tags: Tags = ()
+    ) -> str | None:
         """Expect `obj` to be dead within `grace` seconds.
 
         Watching the same object again moves its time.
 
         Returns:
-            False when the list is full (counted in `refused`).
+            None when it is watched; otherwise why it is not (no weak reference, list full).
 
         Raises:
-            UsageError: the object takes no weak reference, or `grace` is no number of seconds.
+            UsageError: `grace` is no number of seconds.
         """
         if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not grace >= 0:
             raise UsageError(f"grace={grace!r}: a number of seconds, 0 or more, is allowed")
@@ -84,17 +86,15 @@ class Watchlist:
             reference = weakref.ref(obj, on_death)
         except TypeError:
             self.refused += 1
-            raise UsageError(
-                f"watch() was given an instance of {type_name(type(obj))}, which takes no weak reference: "
-                "add '__weakref__' to its __slots__, or watch its owner"
-            ) from None
+            kind = type_name(type(obj))
+            return f"{kind} takes no weak reference: add '__weakref__' to its __slots__, or watch its owner"
         row = Retained(reference, type_name(type(obj)), str(reason), self._clock(), float(grace), site, tags)
         with self._lock:
             if key not in self._rows and len(self._rows) >= self._most:
                 self.refused += 1
-                return False
+                return f"{self._most:,} objects are watched already"
             self._rows[key] = row
-        return True
+        return None
 
     @property
     def pending(self) -> int:
@@ -139,7 +139,3 @@ class Watchlist:
             if row is not None and row.reference() is None:
                 del self._rows[key]
                 self.died += 1
-
-
-watchlist = Watchlist()
-"""The one that `meminstr.watch` fills; tests make their own."""

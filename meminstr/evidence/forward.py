@@ -8,7 +8,9 @@ goes on, in steps of a few microseconds, until everything is found or the budget
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .roots import Root, Roots
@@ -19,7 +21,8 @@ _WIDE = 4_000
 _VERY_WIDE = 50_000
 """A container of more is not even looked into before that: a copy of its members would be a pause."""
 _SIZED = (dict, list, tuple, set, frozenset)
-_CHECK_EVERY = 256
+_CHECK_EVERY = 2_000
+"""References looked at between two looks at the clock: some hundred microseconds."""
 
 
 class ForwardMap:
@@ -60,14 +63,14 @@ class ForwardMap:
         Returns:
             True when there is nothing left to expand.
         """
-        count = 0
+        work = 0
         while True:
             while self._frontier:
-                holder = self._frontier.pop()
-                self._look_into(holder)
-                count += 1
-                if count % _CHECK_EVERY == 0 and self._must_stop(deadline, most):
-                    return False
+                work += 1 + self._look_into(self._frontier.pop())
+                if work > _CHECK_EVERY:
+                    work = 0
+                    if self._must_stop(deadline, most):
+                        return False
             if self._next:
                 self._next.reverse()  # `pop` takes from the end; the order of discovery is the order of preference
                 self._frontier, self._next = self._next, self._frontier
@@ -81,32 +84,48 @@ class ForwardMap:
     def _must_stop(self, deadline: float, most: int | None) -> bool:
         return not self.targets or (most is not None and len(self.reached) > most) or self._clock() > deadline
 
-    def _look_into(self, holder: Any) -> None:
+    def _look_into(self, holder: Any) -> int:
+        """Adopt what `holder` holds; the number of references that were looked at."""
         if type(holder) in _SIZED and len(holder) > _VERY_WIDE:
             self._wide.append(holder)
-            return
+            return 0
         found = children(holder, self._arrays)
         if len(found) <= _WIDE:
             self._adopt(holder, found)
-            return
+            return len(found)
         self._wide.append(holder)
         hits = self.targets.intersection(map(id, found))
         if hits:
             for child in found:
                 if id(child) in hits and id(child) in self.targets:
                     self._record(id(child), child, holder)
+        return len(found)
 
     def _look_into_wide(self, deadline: float) -> None:
         """One wide container, in slices; what was not reached in time is left out."""
         holder = self._wide.pop(0)
-        found = children(holder, self._arrays)
-        self.own.add(id(found))
-        for start in range(0, len(found), _WIDE):
-            self._adopt(holder, found[start : start + _WIDE])
+        for part in self._slices(holder):
+            self.own.add(id(part))
+            self._adopt(holder, part)
+            self.own.discard(id(part))
             if self._must_stop(deadline, None):
                 self._wide.insert(0, holder)
-                break
-        self.own.discard(id(found))
+                return
+
+    def _slices(self, holder: Any) -> Iterator[list[Any]]:
+        """The members of a wide container, without a copy of all of them where its type allows that."""
+        sources: list[Iterable[Any]]
+        if type(holder) is dict:
+            sources = [dict.values(holder), dict.keys(holder)]
+        elif type(holder) in _SIZED:
+            sources = [holder]
+        else:
+            sources = [children(holder, self._arrays)]
+        for source in sources:
+            members = iter(source)
+            with contextlib.suppress(RuntimeError):  # the program changed its size: the rest is left out
+                while part := list(itertools.islice(members, _WIDE)):
+                    yield part
 
     def _adopt(self, holder: Any, found: list[Any]) -> None:
         reached, own, targets, queue = self.reached, self.own, self.targets, self._next

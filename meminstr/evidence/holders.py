@@ -71,7 +71,8 @@ def find_holders(
         Groups of objects held in the same way, the largest first.
     """
     started = clock()
-    search = _Search(objects, exclude, clock, started + budget_seconds)
+    # what is left pays for naming the rest and for giving the maps back
+    search = _Search(objects, exclude, clock, started + 0.9 * budget_seconds)
     try:
         search.run()
         groups = search.groups()
@@ -124,6 +125,8 @@ class _Search:
         retained: dict[Path, int | None] = {}
         until = max(self.deadline, self.clock() + 0.02)
         for path, held in sorted(self.found.items(), key=lambda item: -len(item[1])):
+            if path.root == "unknown":
+                continue
             retained[path] = retained_bytes(held, clock=self.clock, deadline=until)
         return group(self.counts(), retained)
 

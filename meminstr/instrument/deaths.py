@@ -135,6 +135,8 @@ class Tally:
         self.retained = RefSet()
         for role, refs in (("live", self.live), ("retained", self.retained)):
             refs.role, refs.tally = role, self
+        # one bound method for all: a new one for each instance would cost 72 bytes each
+        self._forget_retained = self.retained.discard
         self.constructed = Count(self, "constructed", gil=gil)
         self.failed = Count(self, "failed", gil=gil)
         self.cleaned = Count(self, "cleaned", gil=gil)
@@ -162,7 +164,7 @@ class Tally:
         live, retained = self.live, self.retained
         for old in weakref.getweakrefs(instance):
             if type(old) is Ref and old in live:
-                new = Ref(instance, retained.discard)
+                new = Ref(instance, self._forget_retained)
                 new.number = old.number
                 try:
                     live.remove(old)  # atomic: of two threads that clean the same object one fails here

@@ -254,9 +254,13 @@ def _async_generator_wrapper(around: Around) -> Callable[..., Any]:
                     except BaseException as thrown:
                         item = await inner.athrow(thrown)
                     else:
-                        if step is not None:
-                            step(token)
-                        item = await inner.asend(sent)
+                        try:
+                            if step is not None:
+                                step(token)
+                        except BaseException as refused:
+                            item = await inner.athrow(refused)  # its `finally` blocks run now
+                        else:
+                            item = await inner.asend(sent)
             except StopAsyncIteration:
                 pass
         except BaseException as error:

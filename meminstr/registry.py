@@ -74,6 +74,8 @@ class ControllerMemoryTracker:
         self.functions: dict[str, FunctionSubject] = {}
         self.classes: dict[str, ClassSubject] = {}
         self.watchlist = Watchlist()
+        self.first_census: Any = None
+        """What there was at the first look; see `diagnosis`."""
         self.breaches: list[dict[str, Any]] = []
         self.breach_count = 0
         self.dropped = 0

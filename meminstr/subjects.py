@@ -262,6 +262,10 @@ class ClassSubject:
             return
         before = self._open.pop(thread, None)
         if before is None:
+            if self.enabled:
+                # memory is too dear to read now, but counts are not: their history stays even over x, which slopes need
+                with self._lock:
+                    self._count(float(constructed), sampler.clock())
             return
         after = sampler.buffer()
         sampler.read(after)
@@ -289,14 +293,20 @@ class ClassSubject:
         # the first constructions are all sampled, for their deltas; a history wants its samples evenly over x
         if x < self._next_x:
             return
-        self._next_x = x + _EVEN
         for index, signal in enumerate(MEMORY_SIGNALS):
             if reading[index] >= 0:
                 self.series[signal].add(x, reading[3], reading[index])
+        self._next_x = 0.0
+        self._count(x, reading[3])
+
+    def _count(self, x: float, now: float) -> None:
+        if x < self._next_x:
+            return
+        self._next_x = x + _EVEN
         counts = self.follower.counts()
-        self.series["live"].add(x, reading[3], counts.alive)
+        self.series["live"].add(x, now, counts.alive)
         if self.follower.cleanup_names:
-            self.series["retained"].add(x, reading[3], counts.retained)
+            self.series["retained"].add(x, now, counts.retained)
 
     def level_now(self, reading: dict[str, float], now: float) -> None:
         """Enter a reading taken between constructions."""

@@ -54,12 +54,13 @@ def explain_function(
     grown: tuple[Grown, ...] = ()
     groups: tuple[Holder, ...] = ()
     culprit = None
-    before = subject.state.get("census")
+    before = subject.state.get("census") or tracker.first_census
     if before is not None:
         after = census.take(budget_seconds=budget_seconds / 4)
         # what grew much less than the blocks did is not what leaks: strings and C memory have no type to count
         least = max(10, int(_OF_GROWTH * _blocks_since(subject)))
         everything = census.compare(before, after, at_least=least, name_of=census.container_name)
+        everything = tuple(g for g in everything if not g.name.startswith("meminstr.instrument"))
         culprit, grown = newest.culprit(everything), everything[:6]
         suspects = newest.examples(before, after, culprit) if culprit else []
         try:
@@ -71,7 +72,10 @@ def explain_function(
         grown=grown,
         culprit_type=culprit,
         holders=groups,
-        advice=advice.advise(groups[0] if groups else None, finding.memory_kind),
+        # without a path there is nothing to say of Python objects but what grew
+        advice=advice.advise(groups[0] if groups else None, finding.memory_kind)
+        if groups or finding.memory_kind != "python_objects"
+        else None,
     )
 
 

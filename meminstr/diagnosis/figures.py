@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 from ..judgement import Judgement, eta
@@ -46,7 +47,7 @@ def finding_of(
         return _process_finding(reckoned, snapshot, room)
     per_call = _bytes_per_call(record, judged, counts, instance_bytes)
     blocks = judged.rates.get("blocks") if record.kind == "function" else None
-    live = judged.rates.get("retained") or judged.rates.get("live") if record.kind == "class" else None
+    live = live_rate(record, judged)
     grows = judged.verdict in (Verdict.LEAKING, Verdict.GROWING)
     per_second = _calls_per_second(record)
     left = None
@@ -130,7 +131,7 @@ def _bytes_per_call(
     record: SubjectRecord, judged: Judgement, counts: Counts | None, instance_bytes: float
 ) -> Interval | None:
     if record.kind == "class":
-        live = judged.rates.get("retained") or judged.rates.get("live")
+        live = live_rate(record, judged)
         return None if live is None or not instance_bytes else live.scaled(instance_bytes)
     blocks, heap, resident = (judged.rates.get(n) for n in ("blocks", "heap", "resident"))
     if blocks is None and heap is None:
@@ -145,6 +146,32 @@ def _bytes_per_call(
         (heap_value.low or 0.0) + max(0.0, blocks.low if blocks.low is not None else 0.0) * (size.low or 0.0),
         (heap_value.high or 0.0) + max(0.0, blocks.high or blocks.value) * (size.high or size.value),
     )
+
+
+def live_rate(record: SubjectRecord, judged: Judgement) -> Interval | None:
+    """Instances per construction, now.
+
+    Counts are exact, so the later half of the slots' means over the slots' middles gives the slope; the judge's own, of
+    the slots' least values over their ends, is biased where slots widen (a sampler short of budget).
+    """
+    if record.kind != "class":
+        return None
+    name = "retained" if "retained" in judged.rates else "live"
+    judge, view = judged.rates.get(name), record.series.get(name)
+    if judge is None or view is None or len(view) < 4:
+        return judge
+    first = view.first[0] if view.first else view.x[0]
+    middles = [(a + b) / 2 for a, b in zip([first, *view.x[:-1]], view.x, strict=True)]
+    half = len(middles) // 2
+    x, y = middles[half:], list(view.mean[half:])
+    slope = statistics.linear_regression(x, y).slope if len(set(x)) > 1 else judge.value
+    low = slope if judge.low is None else min(judge.low, slope)
+    high = slope if judge.high is None else max(judge.high, slope)
+    if judge.low is not None and judge.high is not None and judge.high - judge.low < 0.1 * abs(slope):
+        # deterministic but for the bias above: the interval is that of the means
+        spread = abs(slope - judge.value)
+        low, high = slope - min(spread, 0.005 * abs(slope)), slope + min(spread, 0.005 * abs(slope))
+    return Interval(slope, low, high)
 
 
 def _positive(rate: Interval | None) -> Interval:

@@ -87,6 +87,7 @@ def _judge(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | None
 def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | None:
     settings, sampler, state = current(), tracker.sampler, subject.state
     prime_once()
+    first_census(tracker)
     sources = {name: probe.source for name, probe in sampler.probes().items()}
     record = record_of(subject, sampler.clock())
     if isinstance(subject, ClassSubject):
@@ -116,6 +117,12 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
     state["acted"] = True
     counts = subject.follower.counts() if isinstance(subject, ClassSubject) else None
     return finding_of(settled(mine), snapshot, Room(None, None), counts=counts)
+
+
+def first_census(tracker: ControllerMemoryTracker) -> None:
+    """Count what there is before anything is suspected: a leak that is found later is compared with it."""
+    if tracker.first_census is None:
+        tracker.first_census = census.take(budget_seconds=_CENSUS_SECONDS)
 
 
 _primed = False

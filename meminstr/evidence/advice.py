@@ -42,8 +42,9 @@ _BY_PATH: tuple[tuple[str, str], ...] = (
     ),
     (r"__callback__", "the callback of a weak reference is held strongly: do not bind it to the object's owner"),
     (r"^<context>|<context>", "reset the context variable (`var.reset(token)`) when the work is done"),
+    (r"\.args\[\*\]|\.keywords\[", "the partial keeps its arguments: drop it when it was called"),
     (
-        r"(tasks?|futures?|jobs|pending)\w*[\[{.]",
+        r"(tasks?|futures?|jobs|pending)\w*[\[{]",
         "take it out of the set when it is done: `task.add_done_callback(tasks.discard)`",
     ),
     (r"<coroutine|<async_generator", "the coroutine is suspended and never finishes: await, cancel or aclose() it"),
@@ -52,7 +53,6 @@ _BY_PATH: tuple[tuple[str, str], ...] = (
     (r"__closure__", "the closure keeps the variable: pass what it needs, or a weak reference, instead"),
     (r"__defaults__|__kwdefaults__", "a default argument lives as long as the function: use None and make it inside"),
     (r"__self__", "the bound method keeps its object: drop it in the cleanup or hold it by `weakref.WeakMethod`"),
-    (r"\.args\[\*\]|\.keywords\[", "the partial keeps its arguments: drop it when it was called"),
     (r"__del__", "an object must not store itself in `__del__`: use `weakref.finalize`"),
     (r"identity_map", "the session keeps each object it loaded: expunge_all() or a session for each unit of work"),
     (r"^<frame|\.<frame", "a running function still holds it: delete the variable, or leave the function"),

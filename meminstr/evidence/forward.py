@@ -51,11 +51,11 @@ class ForwardMap:
                 self.reached[id(root)] = root
         for root in roots.order:
             if type(root) is Root:
-                self._adopt(root, [value for _, value in root.values])
+                # with the namespaces of the modules, after them: of a name in a module and a local of a
+                # running function that lead equally far, the module's is the one to tell
+                self._next.append(root)
             else:
-                self._frontier.append(root)
-        # what a frame holds is as near as what a module's namespace holds
-        self._frontier.reverse()
+                self._adopt(root, children(root, None))
 
     def expand(self, deadline: float, most: int | None) -> bool:
         """Walk on until all targets are found, `most` objects are known, or the clock passes `deadline`.
@@ -86,6 +86,9 @@ class ForwardMap:
 
     def _look_into(self, holder: Any) -> int:
         """Adopt what `holder` holds; the number of references that were looked at."""
+        if type(holder) is Root:
+            self._adopt(holder, [value for _, value in holder.values])
+            return len(holder.values)
         if type(holder) in _SIZED and len(holder) > _VERY_WIDE:
             self._wide.append(holder)
             return 0

@@ -233,7 +233,11 @@ class _Search:
 
     def _settle(self, obj: Any, path: Path) -> None:
         if self.left.pop(id(obj), None) is not None:
-            self.found.setdefault(path, []).append(obj)
+            held = self.found.get(path)
+            if held is None:
+                held = self.found[path] = []
+                self.own.add(id(held))
+            held.append(obj)
 
     def _settle_alike(self, chain: list[Any], path: Path) -> None:
         self._settle(chain[-1], path)

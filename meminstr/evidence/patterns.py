@@ -84,6 +84,7 @@ def _descend(
                 key = id(child)
                 if key in seen or (key not in wanted if last else type(child) is not cls):
                     continue
+                following_role: Role = None
                 if not plain:
                     asked += 1
                     if asked % _CHECK_EVERY == 0 and is_late():
@@ -91,8 +92,9 @@ def _descend(
                     step = named(holder, child, role)
                     if step.text != label.text:
                         continue
+                    following_role = step.role
                 seen.add(key)
-                following.append((child, None if plain else step.role))
+                following.append((child, following_role))
             own.discard(id(members))
             if len(following) > _MOST_NODES:
                 return None

@@ -61,7 +61,9 @@ def bound(excluded: float, signal: Signal, policy: Policy) -> str:
         return "no rate is excluded yet"
     # per thousand calls, as small rates read better; per hour of process time
     factor, per = (3600.0, "hour") if policy.x_unit == "second" else (1000.0, f"1,000 {policy.x_unit}s")
-    return f"more than {amount(max(0.0, excluded) * factor, signal.unit)} per {per} excluded at 99 %"
+    if excluded <= 0:
+        return "any steady growth is excluded at 99 %"
+    return f"more than {amount(excluded * factor, signal.unit)} per {per} excluded at 99 %"
 
 
 def settled(once: Settled, signal: Signal, policy: Policy, end_x: float) -> str:

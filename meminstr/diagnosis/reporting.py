@@ -186,7 +186,8 @@ def _marked(finding: Finding, known: frozenset[str]) -> Finding:
 def _command() -> str | None:
     # the program's own name only: arguments may carry secrets
     argv = getattr(sys, "orig_argv", None) or sys.argv
-    return " ".join([os.path.basename(sys.executable or "python"), *argv[1:2]]) if argv else None
+    program = argv[1:3] if argv[1:2] == ["-m"] else argv[1:2]
+    return " ".join([os.path.basename(sys.executable or "python"), *program]) if argv else None
 
 
 def _extra(tracker: ControllerMemoryTracker, collected: bool) -> dict[str, Any]:

@@ -222,7 +222,8 @@ def details(finding: Finding) -> list[tuple[str, str]]:
     out: list[tuple[str, str]] = []
     if finding.verdict.severity >= Verdict.GROWING.severity:
         why = because(finding)
-        if finding.onset_call is not None:
+        since = f"since {event_of(finding)} "
+        if finding.onset_call is not None and since not in why.replace(NBSP, " "):
             why += f"; since {event_of(finding)} {format_count(finding.onset_call)}"
         out.append(("why", why))
     if finding.culprit_type:

@@ -20,7 +20,7 @@ CULPRITS: dict[str, tuple[str, ...]] = {
 }
 """What may be named: a type, or the container that grows; of C memory there is nothing to name.  Others: ``.L``."""
 DECLARED = ("leak_on_saw500", "leak_on_saw3000", "leak_1pct_noise", "leak_in_sessions", "leak_thread")
-"""Leaks under churn: a level at two moments does not tell their rate, so the rate they were written with is the truth."""
+"""Leaks under churn: a level at two moments does not tell their rate, so what they were written with is the truth."""
 _ACCUSED = ("leaking",)
 
 
@@ -63,7 +63,7 @@ def score(row: dict[str, Any]) -> dict[str, Any]:
         out["kind_right"] = worst["memory_kind"] == KINDS[row["true_kind"]]
         out["culprit_right"] = _named(row["name"], worst)
         stated = worst["blocks_per_call"]
-        if blocks > 0 and stated is not None:
+        if blocks >= 0.01 and stated is not None:
             out["rate"] = round(stated["value"], 4)
             out["rate_error"] = abs(stated["value"] / blocks - 1)
             out["rate_covered"] = _covers(stated, blocks)

@@ -161,9 +161,8 @@ def main() -> None:
         return
     print(f"Python {sys.version.split()[0]}, {len(gc.get_objects()):,} tracked objects, best of {arguments.repeat}")
     for name, row in best.items():
-        print(
-            f"{name:14} {row['seconds'] * 1e3:8.1f} ms (slowest {row['slowest'] * 1e3:.1f}), worst pause {row['longest_pause'] * 1e3:6.1f} ms  {row['path']}"
-        )
+        spent = f"{row['seconds'] * 1e3:8.1f} ms (slowest {row['slowest'] * 1e3:.1f})"
+        print(f"{name:14} {spent}, worst pause {row['longest_pause'] * 1e3:6.1f} ms  {row['path']}")
     print(f"one collection of this heap: {collection * 1e3:.1f} ms")
     print("objgraph runs one inside its time, meminstr leaves it to its caller")
     if "objgraph, one" in best:

@@ -86,7 +86,7 @@ def live(name: str, seed: int, calls: int, every: int, classes: bool) -> dict[st
         step(at)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     tracker = meminstr.tracker
-    cost = tracker.sampler.budget.spent + tracker.sampler.analysis_seconds
+    cost = tracker.sampler.cost_seconds()
     states = {s.name: s.state.get("verdict") for s in tracker.subjects()}
     report = meminstr.report()
     w.close()
@@ -108,6 +108,7 @@ def live(name: str, seed: int, calls: int, every: int, classes: bool) -> dict[st
         "cpu_seconds": cpu,
         "own_seconds": cost,
         "looks_seconds": tracker.sampler.analysis_seconds,
+        "loading_seconds": tracker.sampler.loading_seconds,
         "own_levels": list(tracker.sampler.own),
         "errors": [str(e)[:300] for e in report.errors],
         "rivals": verdicts(readings, RIVAL_EVERY),

@@ -1,10 +1,10 @@
 """``python -m benchmarks.transparency``: which tests of published packages change when everything is instrumented.
 
 Each package comes with its own tests in its source distribution.  They are run bare twice, then with every function
-under `leak_guard(every=100)`, then with every class under `track_instantiations`, each time in a process of its own, and
-compared test by test.  Tests that differ between the two bare runs are left out.  The functions are run once more with no
-call sampled: what still changes is the price of a replaced object, what does not is the price of the frame that a
-sampled call adds.
+under `leak_guard(every=100)`, then with every class under `track_instantiations`, each time in a process of its own,
+and compared test by test.  Tests that differ between the two bare runs are left out; where something changed, the run
+is made again, and what did not change again is listed apart.  The functions are run once more with no call sampled:
+what still changes is the price of a replaced object, the rest is the price of the frame that a sampled call adds.
 
     python -m benchmarks.transparency                     all packages (needs the network; environments are thrown away)
     python -m benchmarks.transparency --packages toolz tenacity --envs DIR --classes
@@ -51,6 +51,9 @@ class Package:
     options: tuple[str, ...] = ()
 
 
+_NO_TYPING = "--ignore=tests/test_typing.py"  # mypy's tests, not traitlets'
+_TIMEOUT_SECONDS = 1200
+
 PACKAGES = {
     package.name: package
     for package in (
@@ -59,16 +62,27 @@ PACKAGES = {
         Package(
             "structlog",
             "structlog",
-            needs=("pytest-asyncio", "freezegun", "pretend", "simplejson", "time-machine", "rich", "twisted", "greenlet"),
+            needs=(
+                "pytest-asyncio",
+                "freezegun",
+                "pretend",
+                "simplejson",
+                "time-machine",
+                "rich",
+                "twisted",
+                "greenlet",
+            ),
         ),
         Package("asyncstdlib", "asyncstdlib", ("unittests",)),
         Package("attrs", "attr", needs=("hypothesis", "cloudpickle", "pympler")),
-        Package("click", "click"),
+        Package("click", "click", options=("-m", "not stress")),
         Package("jinja2", "jinja2", needs=("trio",)),
         Package("marshmallow", "marshmallow", needs=("simplejson", "pytz", "tzdata")),
         Package("packaging", "packaging", needs=("pretend", "hypothesis", "tomli_w", "coverage")),
         Package("pyrsistent", "pyrsistent", needs=("hypothesis",)),
-        Package("traitlets", "traitlets", needs=("argcomplete", "pytest-mock"), options=("--ignore=tests/test_typing.py",)),
+        Package(
+            "traitlets", "traitlets", needs=("argcomplete", "pytest-mock"), options=("--ignore=tests/test_typing.py",)
+        ),
         Package("werkzeug", "werkzeug", needs=("ephemeral-port-reserve", "pytest-timeout", "cryptography", "watchdog")),
     )
 }
@@ -138,7 +152,8 @@ def run_tests(package: Package, python: Path, source: Path, lib: Path, mode: str
             str(python), "-m", "transparency_run", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=short",
             "-o", "addopts=", f"--basetemp={scratch}/tmp", *package.options, *package.tests,
         ]  # fmt: skip
-        done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+        how: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "timeout": _TIMEOUT_SECONDS}
+        done = subprocess.run(command, cwd=source, env=environment, **how)
         if not out.exists():
             return {"code": done.returncode, "outcomes": {}, "words": {}, "died": (done.stdout + done.stderr)[-800:]}
         record: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
@@ -163,7 +178,9 @@ def cause(test: str, words: str, unsampled: dict[str, str] | None) -> str:
     return "?"
 
 
-def judge(package: Package, where: Path, lib: Path, modes: list[str], every: int, say: Callable[[str], None]) -> dict[str, Any]:
+def judge(
+    package: Package, where: Path, lib: Path, modes: list[str], every: int, say: Callable[[str], None]
+) -> dict[str, Any]:
     """All runs of one package."""
     python, source = prepare(package, where)
     say(f"{package.name}: bare")
@@ -180,16 +197,19 @@ def judge(package: Package, where: Path, lib: Path, modes: list[str], every: int
     for mode in modes:
         say(f"{package.name}: {mode}")
         record = run_tests(package, python, source, lib, mode, every)
-        changed = changes(bare, again, record["outcomes"])
+        found = changes(bare, again, record["outcomes"])
+        outcomes = run_tests(package, python, source, lib, mode, every)["outcomes"] if found else {}
+        changed = {test: how for test, how in found.items() if test in changes(bare, again, outcomes)}
         row["modes"][mode] = {
             "changed": changed,
+            "changed_once": sorted(set(found) - set(changed)),
             "words": {test: record["words"].get(test, "") for test in changed},
             **{key: record.get(key) for key in ("applied", "skipped", "faults", "samples", "events", "died")},
         }
     unsampled = row["modes"].get(UNSAMPLED, {}).get("changed")
-    for mode, found in row["modes"].items():
+    for mode, run in row["modes"].items():
         against = unsampled if mode == "functions" else None
-        found["causes"] = {test: cause(test, found["words"][test], against) for test in found["changed"]}
+        run["causes"] = {test: cause(test, run["words"][test], against) for test in run["changed"]}
     return row
 
 
@@ -236,11 +256,27 @@ def _left_out(rows: list[dict[str, Any]], modes: list[str]) -> list[str]:
                 reason = re.sub(r"\S+\.\S+", "it", line.partition(" ")[2])
                 why[reason] = why.get(reason, 0) + 1
         if why:
-            out += [f"Left alone by {mode}:", "", *(f"- {count} x {reason}" for reason, count in sorted(why.items())), ""]
+            out += [
+                f"Left alone by {mode}:",
+                "",
+                *(f"- {count} x {reason}" for reason, count in sorted(why.items())),
+                "",
+            ]
     flaky = [f"{row['package']} {test}" for row in rows for test in row["flaky"]]
     if flaky:
         out += ["Not compared, because the two bare runs differ:", "", *(f"- {line}" for line in flaky), ""]
+    once = [
+        f"{row['package']} {test} ({mode})" for row in rows for mode in modes
+        for test in row["modes"].get(mode, {}).get("changed_once", ())
+    ]  # fmt: skip
+    if once:
+        out += ["Changed in one of two instrumented runs only:", "", *(f"- {line}" for line in once), ""]
     return out
+
+
+def say(text: str) -> None:
+    """What is being done, for whoever waits."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -260,7 +296,9 @@ def main(argv: list[str] | None = None) -> int:
         lib = library(where)
         for name in args.packages:
             try:
-                rows.append(judge(PACKAGES[name], where, lib, modes, args.every, lambda text: print(text, file=sys.stderr)))
+                rows.append(
+                    judge(PACKAGES[name], where, lib, modes, args.every, lambda text: print(text, file=sys.stderr))
+                )
             except (RuntimeError, OSError) as error:
                 broken.append(f"{name}: {error}")
                 print(f"{name} could not be tried: {error}", file=sys.stderr)

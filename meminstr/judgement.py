@@ -220,7 +220,8 @@ def judge(
     if verdict in (Verdict.LEAKING, Verdict.GROWING):
         if bounded_fill is not None and bounded_fill.growing:
             held = bounded_fill.entries_max - bounded_fill.remaining
-            reason = f"bounded cache {held:,}/{bounded_fill.entries_max:,}: {bounded_fill.description} fills; {reason}"
+            does = "fills" if bounded_fill.remaining else "is full: what grows is judged from here"
+            reason = f"bounded cache {held:,}/{bounded_fill.entries_max:,}: {bounded_fill.description} {does}; {reason}"
             verdict, onset = Verdict.WARMING_UP, None
         elif kind == "fragmentation":
             verdict, onset = Verdict.WARMING_UP, None

@@ -290,6 +290,10 @@ class ControllerMemoryTracker:
             subject.after_fork()
         self._seeds = SeedCounts(self.resident_mb)
 
+    def cpu_seconds(self) -> float:
+        """CPU time of this process since the tracker began."""
+        return time.process_time() - self.started_cpu
+
     def size_bytes(self) -> int:
         """Memory that the tracker and its subjects take, roughly."""
         return 4000 + sum(s.size_bytes() for s in self.subjects()) + self._seeds.size_bytes()

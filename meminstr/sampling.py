@@ -7,6 +7,7 @@ Deciding what the numbers mean is left to `judgement`.
 
 from __future__ import annotations
 
+import copy
 import gc
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import Any
 from .faults import note_fault
 from .probes.budget import TimedProbe
 from .series import Series
+from .settings import current
 
 MEMORY_SIGNALS = ("resident", "blocks", "heap")
 """The signals read at every sample, in the order of a reading's slots; slot 3 is the time, slot 4 the reader's."""
@@ -29,6 +31,7 @@ UNKNOWN = -1
 
 _DEAR_SECONDS = 200e-6
 _RECALIBRATE = 64
+_LEAST_SHARE = 1e-6
 
 
 class Budget:
@@ -58,7 +61,7 @@ class Sampler:
 
     Args:
         probes: timed probes by name; None: those of this platform, made at the first reading.
-        share: of wall time that sampling may cost once the credit is spent.
+        share: of wall time that sampling may cost once the credit is spent; None: the setting.
         clock: seconds, never going back.
     """
 
@@ -66,16 +69,20 @@ class Sampler:
         self,
         probes: dict[str, TimedProbe] | None = None,
         *,
-        share: float = 0.005,
+        share: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.clock = clock
-        self.budget = Budget(share)
+        self.budget = Budget(current().sample_budget_share if share is None else share)
         self.own = array("d", [0.0] * len(MEMORY_SIGNALS))
         """Bytes and blocks that meminstr's own analyses left behind, by signal: subtracted from every reading."""
         self.series: dict[str, Series] = {}
         self.analysis_seconds = 0.0
-        """Spent on looks and reports; accounted apart from samples, so that one report does not blind the next hour."""
+        """Spent on looks; accounted apart from samples."""
+        self.reporting_seconds = 0.0
+        """Spent on reports that somebody asked for, so that one report does not blind the next hour."""
+        self.loading_seconds = 0.0
+        """Spent once, on importing the analysis and having it allocate what it keeps."""
         self.started = clock()
         self._probes = probes
         self._fast: list[Callable[[], int] | None] = []
@@ -89,14 +96,18 @@ class Sampler:
     def probes(self) -> dict[str, TimedProbe]:
         """The probes by name; made on first use, because that imports psutil."""
         if self._probes is None:
-            from .probes import default_probes
+            try:
+                from .probes import default_probes
 
-            self._probes = {name: TimedProbe(probe) for name, probe in default_probes().items()}
+                self._probes = {name: _timed(probe) for name, probe in default_probes().items()}
+            except Exception as error:  # a psutil that does not know the system: counts are kept, memory is not read
+                self._probes = {}
+                note_fault("making the probes", error)
         return self._probes
 
     def add_probe(self, probe: Any) -> None:
         """Take one more probe into the process's histories."""
-        self.probes()[probe.name] = TimedProbe(probe)
+        self.probes()[probe.name] = _timed(probe)
 
     def sources(self) -> tuple[str, ...]:
         """Each signal with the source it is read from, as ``blocks (sys.getallocatedblocks)``."""
@@ -199,8 +210,11 @@ class Sampler:
             self.release(buffer)
 
     @contextmanager
-    def not_ours(self) -> Iterator[None]:
+    def not_ours(self, purpose: str = "analysis") -> Iterator[None]:
         """Whatever is allocated and kept inside is meminstr's own: it is taken off all later readings.
+
+        Args:
+            purpose: which account pays: ``analysis``, ``reporting`` or ``loading``.
 
         With other threads at work their growth of these milliseconds is taken off too; an analysis is rare enough
         (some tens for each doubling of the run) that a leak loses less than a thousandth of itself.
@@ -227,7 +241,39 @@ class Sampler:
                     self.own[index] += after[index] - before[index]
             self.release(before)
             self.release(after)
-            self.analysis_seconds += self.clock() - began
+            self._book(purpose, self.clock() - began)
+
+    def give_away(self, made: object) -> None:
+        """Leave out of meminstr's own what a caller gets and keeps or drops: the size of ``made``, by copying it.
+
+        Without that each report would lower the readings by its size for ever, once it is dropped.
+        """
+        before, after = self.buffer(), self.buffer()
+        try:
+            self.read(before)
+            twin = copy.deepcopy(made)
+            self.read(after)
+            del twin
+            for index in range(1, len(MEMORY_SIGNALS)):  # pages are not given back to be counted
+                if before[index] >= 0 and after[index] >= 0:
+                    self.own[index] -= max(0.0, after[index] - before[index])
+        except Exception as error:
+            note_fault("sizing a report", error)
+        finally:
+            self.release(before)
+            self.release(after)
+
+    def cost_seconds(self) -> float:
+        """What samples and looks took so far.  Imports (paid once) and reports (asked for) have accounts of their own."""
+        return self.budget.spent + self.analysis_seconds
+
+    def _book(self, purpose: str, seconds: float) -> None:
+        if purpose == "reporting":
+            self.reporting_seconds += seconds
+        elif purpose == "loading":
+            self.loading_seconds += seconds
+        else:
+            self.analysis_seconds += seconds
 
     def after_fork(self) -> None:
         """Start anew in a forked child: its own clock, histories and budget; descriptors are the probes' matter."""
@@ -235,7 +281,15 @@ class Sampler:
         self.series = {}
         self.started = self.clock()
         self.budget = Budget(self.budget.share)
+        self.analysis_seconds = self.reporting_seconds = self.loading_seconds = 0.0
         self._next_history = 0.0
+
+
+def _timed(probe: Any) -> TimedProbe:
+    settings = current()
+    return TimedProbe(
+        probe, budget_share=max(_LEAST_SHARE, settings.sample_budget_share), cap_seconds=settings.cap_seconds
+    )
 
 
 def _when_due(probe: TimedProbe) -> Callable[[], int]:

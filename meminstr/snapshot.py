@@ -43,7 +43,13 @@ class SubjectRecord:
     """Whether other threads or calls ran during sampled calls, so that deltas may be theirs."""
     horizon: float | None = None
     idle_seconds: float = 0.0
-    """Since the last sample."""
+    """Since the last sampled call or construction."""
+    observed_seconds: float = 0.0
+    """Since the first one in the histories."""
+    idle_work: float = 0.0
+    """Of the process's CPU time since the first one, the share that was spent since the last."""
+    note: str | None = None
+    """A limit of what can be seen of it, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,6 +244,10 @@ class ClassSubject:
         self.state: dict[str, Any] = {}
         self.birth_sites = True
         self.reservoir = Reservoir()
+        self.active: tuple[float, float] | None = None
+        """Clock and CPU time of the process at the last sampled construction; None: none yet."""
+        self.began: tuple[float, float] | None = None
+        """The same at the first one."""
         self._open: dict[int, array[float]] = {}
         self._next_x = 0.0
         self._due = 0.0
@@ -254,7 +258,11 @@ class ClassSubject:
         sampler = self.sampler
         thread = threading.get_ident()
         if phase == "before":
-            if not self.enabled or (sampler.budget.left(sampler.clock()) <= 0 and constructed < self._due):
+            now = sampler.clock()
+            self.active = (now, time.process_time())
+            if self.began is None:
+                self.began = self.active
+            if not self.enabled or (sampler.budget.left(now) <= 0 and constructed < self._due):
                 return
             buffer = sampler.buffer()
             sampler.read(buffer)
@@ -328,6 +336,7 @@ class ClassSubject:
             self.series = {k: Series() for k in ("live", "retained", *MEMORY_SIGNALS)}
             self.deltas = Deltas()
             self.samples = 0
+            self.active = self.began = None
 
     def after_fork(self) -> None:
         """A forked child starts clean."""

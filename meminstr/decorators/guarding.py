@@ -79,7 +79,7 @@ def _first_look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     # the diagnosis is loaded when there is something to look at, not when a module is imported that has a decorator
     if subject.samples >= _FIRST_LOOK:
         try:
-            with tracker.sampler.not_ours():
+            with tracker.sampler.not_ours("loading"):
                 from ..diagnosis import looking
 
                 looking.install()

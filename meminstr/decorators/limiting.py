@@ -23,7 +23,7 @@ from ..limits.interrupt import running_task
 from ..limits.policy import Limit, make_limit
 from ..limits.services import Services, process_services
 from ..settings import current
-from .limit_frames import admitted, checked, guarded, guarded_in_threads
+from .limit_frames import admitted, checked, checked_coroutine, checked_generator, guarded, guarded_in_threads
 
 F = TypeVar("F")
 
@@ -138,7 +138,14 @@ class MemoryLimited:
                 make = checked
             return functools.update_wrapper(make(function, guard), function)
         around = _Around(self, function, kind)
-        wrapped = instrument(function, around)
+        frame = None
+        if self.limit.mode == "check" and kind in ("coroutine", "generator") and self.limit.wait_seconds is None:
+            make_frame = checked_coroutine if kind == "coroutine" else checked_generator
+
+            def frame(inner: Any, slow: Any) -> Any:
+                return make_frame(inner, around.guard, slow)
+
+        wrapped = instrument(function, around, frame=frame)
         if kind == "coroutine" and self.limit.wait_seconds is not None:
             return functools.update_wrapper(admitted(wrapped, around.guard), function)
         return wrapped

@@ -18,6 +18,7 @@ from ..verdict import Counts, Finding, Grown, Holder, Verdict
 
 _SURVIVORS = 200
 _OF_GROWTH = 0.03
+_MOST = 0.5
 _SUSPICIOUS = (Verdict.LEAKING, Verdict.GROWING)
 
 
@@ -46,37 +47,71 @@ def explain_class(
 
 
 def explain_function(
-    finding: Finding, subject: FunctionSubject, tracker: ControllerMemoryTracker, budget_seconds: float
+    finding: Finding,
+    subject: FunctionSubject,
+    tracker: ControllerMemoryTracker,
+    budget_seconds: float,
+    after: census.Census | None = None,
 ) -> Finding:
-    """Add what grew since the first suspicion, who holds it, and advice."""
+    """Add what grew since the first suspicion, who holds it, and advice.
+
+    Args:
+        finding: of the function, or of the process that grows with its calls.
+        subject: the function.
+        tracker: its tracker.
+        budget_seconds: what may be spent.
+        after: a census of now, taken before the report made objects of its own; None: taken here.
+    """
     if finding.verdict not in _SUSPICIOUS:
         return finding
     grown: tuple[Grown, ...] = ()
     groups: tuple[Holder, ...] = ()
+    everything: tuple[Grown, ...] = ()
     culprit = None
     before = subject.state.get("census") or tracker.first_census
     if before is not None:
-        after = census.take(budget_seconds=budget_seconds / 4)
+        after = after or census.take(budget_seconds=budget_seconds / 4)
         # what grew much less than the blocks did is not what leaks: strings and C memory have no type to count
         least = max(10, int(_OF_GROWTH * _blocks_since(subject)))
         everything = census.compare(before, after, at_least=least, name_of=census.container_name)
-        everything = tuple(g for g in everything if not g.name.startswith("meminstr.instrument"))
+        everything = tuple(g for g in everything if not g.name.startswith("meminstr."))
         culprit, grown = newest.culprit(everything), everything[:6]
         suspects = newest.examples(before, after, culprit) if culprit else []
         try:
             groups = _holders(suspects, tracker, budget_seconds) if suspects else ()
         finally:
             suspects.clear()
+    kind = finding.memory_kind
+    if kind == "native_heap" and _one_buffer(everything, subject):
+        kind = "container_buffer"
     return replace(
         finding,
+        memory_kind=kind,
         grown=grown,
         culprit_type=culprit,
         holders=groups,
         # without a path there is nothing to say of Python objects but what grew
-        advice=advice.advise(groups[0] if groups else None, finding.memory_kind)
-        if groups or finding.memory_kind != "python_objects"
+        advice=advice.advise(groups[0] if groups else None, kind)
+        if groups or kind != "python_objects"
         else None,
     )
+
+
+def _one_buffer(everything: tuple[Grown, ...], subject: FunctionSubject) -> bool:
+    """Whether containers that grew entry by entry account for most of the C heap's growth since the first census."""
+    heap = subject.series["heap"]
+    before = subject.state.get("census_heap")
+    if before is None or heap.last is None:
+        return False
+    buffers = sum(g.bytes or 0 for g in everything if g.what == "container")
+    return buffers >= _MOST * max(1.0, heap.last[2] - before)
+
+
+def census_now(tracker: ControllerMemoryTracker) -> census.Census | None:
+    """A census, if there is something to compare it with and a function that grew."""
+    if not any(f.state.get("census") for f in list(tracker.functions.values())):
+        return None
+    return census.take(budget_seconds=0.25)
 
 
 def _blocks_since(subject: FunctionSubject) -> float:

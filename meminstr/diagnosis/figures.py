@@ -32,6 +32,7 @@ def finding_of(
     *,
     counts: Counts | None = None,
     instance_bytes: float = 0.0,
+    cleanup: str | None = None,
 ) -> Finding:
     """The numbers of one finding; holders and sites are added by `explaining`.
 
@@ -41,6 +42,7 @@ def finding_of(
         room: what is left to the limit.
         counts: a class's life counts.
         instance_bytes: mean owned size of a class's survivors.
+        cleanup: name of the method after which a class's instance should soon be gone.
     """
     record, judged = reckoned.record, reckoned.judgement
     if record is None:
@@ -71,7 +73,7 @@ def finding_of(
         excluded_bytes_per_call=None if grows else _excluded(judged, record, instance_bytes),
         counts=counts,
         signals=tuple(f"{s.name} ({s.source})" if s.source else s.name for s in judged.signals),
-        extra=_extra(reckoned),
+        extra=_extra(reckoned, cleanup),
     )
 
 
@@ -100,7 +102,8 @@ def _process_finding(reckoned: Reckoned, snapshot: Snapshot, room: Room) -> Find
 
 def _reason(reckoned: Reckoned) -> str:
     reason = reckoned.judgement.reason
-    return "; ".join((reason, *reckoned.notes))
+    note = reckoned.record.note if reckoned.record is not None else None
+    return "; ".join((reason, *reckoned.notes, *((note,) if note else ())))
 
 
 def _one_time(reckoned: Reckoned) -> OneTimeGrowth | None:
@@ -108,11 +111,13 @@ def _one_time(reckoned: Reckoned) -> OneTimeGrowth | None:
     return reckoned.one_time if quiet and not reckoned.outside else None
 
 
-def _extra(reckoned: Reckoned) -> dict[str, object]:
+def _extra(reckoned: Reckoned, cleanup: str | None) -> dict[str, object]:
     record = reckoned.record
     out: dict[str, object] = {}
     if record is None:
         return out
+    if cleanup is not None:
+        out["cleanup"] = cleanup
     if record.failures:
         out["failures_of_sampled_calls"] = record.failures
     out["samples"] = record.samples

@@ -8,29 +8,30 @@ A look first asks, without numpy, whether anything material was retained at all;
 from __future__ import annotations
 
 import logging
+import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import LeakDetected
-from ..evidence import caches, census
+from ..evidence import census
 from ..faults import note_fault
-from ..judgement import FLOORS, BoundedFill, prime
+from ..judgement import FLOORS, Judgement, Policy, prime
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
+from ..sampling import Sampler
 from ..settings import current
 from ..snapshot import SubjectRecord
 from ..subjects import ClassSubject
 from ..verdict import Finding, Verdict
+from .containers import CENSUS_SECONDS, bounded_fill, note_containers
 from .figures import Room, finding_of
-from .reckoning import judge_class, judge_function, reckon, settled
+from .reckoning import Latch, judge_class, judge_function, reckon, settled
 from .taking import record_of, take
 
 logger = logging.getLogger("meminstr")
 
 _FIRST = 12
-_CREDIT, _SHARE = 0.3, 0.005
-"""Seconds that looks may cost to begin with, and the share of the time that passes after that."""
-_CENSUS_CALLS = 1000
-_CENSUS_SECONDS = 0.05
+_CREDIT = 0.3
+"""Seconds that looks may cost to begin with; after that the setting ``cost_budget_share`` of the CPU time holds."""
 
 
 def install() -> None:
@@ -45,12 +46,13 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
         return
     state["next_look"] = subject.samples + max(1, subject.samples // 7)
     sampler = tracker.sampler
-    if state.get("looking") or sampler.analysis_seconds > _CREDIT + _SHARE * (sampler.clock() - sampler.started):
+    if state.get("looking") or sampler.cost_seconds() > _CREDIT + current().cost_budget_share * tracker.cpu_seconds():
         return
     state["looking"] = True
     finding = None
     try:
         if _retained_something(subject):
+            prime_once(sampler)
             finding = _judge(tracker, subject)
         elif state.get("verdict") is not None:
             state["verdict"] = None
@@ -59,7 +61,11 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     finally:
         state["looking"] = False
     if finding is not None:
-        act(tracker, subject, finding)
+        # in a bracket of its own: what becomes of the finding, made inside the other one, is up to who is told
+        told = [finding]
+        finding = None
+        with sampler.not_ours():
+            act(tracker, subject, told.pop())
 
 
 def _retained_something(subject: Subject) -> bool:
@@ -86,7 +92,6 @@ def _judge(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | None
 
 def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | None:
     settings, sampler, state = current(), tracker.sampler, subject.state
-    prime_once()
     first_census(tracker)
     sources = {name: probe.source for name, probe in sampler.probes().items()}
     record = record_of(subject, sampler.clock())
@@ -98,80 +103,81 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
         state["verdict"] = found.verdict
         return None
     if record.kind == "function":
-        fill = bounded_fill(subject, record)
-        if fill is not None and fill.growing:
-            state["verdict"] = Verdict.WARMING_UP
-            return None
-        if state.pop("restart", False):
-            subject.restart()
-            state["verdict"] = None
-            return None
+        if state.get("containers") is None:
+            note_containers(subject, record)
+        elif found.verdict is Verdict.LEAKING and not state.get("acted"):
+            fill = bounded_fill(subject, record)
+            if fill is not None:
+                state["verdict"] = Verdict.WARMING_UP
+                if not fill.remaining:
+                    subject.restart()
+                    state.pop("next_look", None)
+                return None
     state["verdict"] = found.verdict
-    if found.verdict is not Verdict.LEAKING or state.get("acted"):
+    if found.verdict is Verdict.GROWING:
+        state["next_look"] = subject.samples + _until_it_matters(record, found, settings.horizon)
+        return None
+    if state.get("acted"):
+        state["next_look"] = 2 * subject.samples  # there is nothing left to announce
         return None
     snapshot = take(tracker, {})
     reckoning = reckon(snapshot, horizon=settings.horizon)
     mine = next((r for r in reckoning.subjects if r.record and r.record.name == subject.name), None)
+    if mine is not None and mine.outside and mine.outside.verdict is Verdict.LEAKING:
+        # it grows with the calls but not in them: the process leaks, and this guard is the one to say so
+        mine = reckoning.process
     if mine is None or mine.judgement.verdict is not Verdict.LEAKING:
         return None
     state["acted"] = True
+    state["leak"] = latch_of(found)
     counts = subject.follower.counts() if isinstance(subject, ClassSubject) else None
-    return finding_of(settled(mine), snapshot, Room(None, None), counts=counts)
+    return finding_of(settled(mine), snapshot, Room(None, None), counts=counts if mine.record else None)
+
+
+def _until_it_matters(record: SubjectRecord, found: Judgement, horizon: float) -> int:
+    """Samples until growth that has begun could be past horizon and floor: a look before that could only say the same."""
+    lead = [s for s in found.signals if s.verdict is Verdict.GROWING and s.onset_x is not None and s.growth > 0]
+    waits = []
+    for signal in lead:
+        view = record.series[signal.name]
+        last = view.last[0] if view.last else view.x[-1]
+        wait = record.horizon or horizon
+        if signal.name == "retained":
+            wait = min(wait, Policy().retained_horizon)
+        persisted = max(1.0, last - (signal.onset_x or 0.0))
+        wait = max(wait, persisted * FLOORS.get(signal.name, 0.0) / signal.growth)
+        each = (view.x[-1] - view.x[-2]) / view.stride if len(view) > 1 else 1.0
+        waits.append(math.ceil(max(0.0, wait - persisted) / max(each, 1e-9)) + view.stride)
+    # not beyond twice the samples: what holds a growth back may end, and its onset be found to be another
+    return max(1, min(*waits, record.samples) if waits else record.samples // 7)
 
 
 def first_census(tracker: ControllerMemoryTracker) -> None:
     """Count what there is before anything is suspected: a leak that is found later is compared with it."""
     if tracker.first_census is None:
-        tracker.first_census = census.take(budget_seconds=_CENSUS_SECONDS)
+        tracker.first_census = census.take(budget_seconds=CENSUS_SECONDS)
 
 
 _primed = False
 
 
-def prime_once() -> None:
-    """Have the judge allocate what it allocates once."""
+def prime_once(sampler: Sampler) -> None:
+    """Have the judge import and allocate what it does once, on an account of its own.
+
+    Importing numpy takes the time of a hundred looks; charged to their credit it would blind a short program.
+    """
     global _primed
-    if not _primed:
-        _primed = True
+    if _primed:
+        return
+    _primed = True
+    with sampler.not_ours("loading"):
         prime()
 
 
-def bounded_fill(subject: Subject, record: SubjectRecord) -> BoundedFill | None:
-    """What the containers with a known bound say of this function's growth.
-
-    The first time something grows a census is taken and kept; later ones, at least a thousand calls on, are compared
-    with it.  A container that filled and has room holds the alarm; one that filled and is full restarts the history.
-    """
-    state = subject.state
-    blocks = record.series.get("blocks")
-    level = blocks.last[2] if blocks is not None and blocks.last else 0.0
-    first: tuple[int, float, Any] | None = state.get("containers")
-    if first is None:
-        state["containers"] = (record.calls, level, caches.bounded_containers(budget_seconds=_CENSUS_SECONDS))
-        state["census"] = census.take(budget_seconds=_CENSUS_SECONDS)
-        state["census_blocks"] = level
-        return None
-    calls, before_level, before = first
-    if record.calls - calls < min(_CENSUS_CALLS, _least_gap(record)):
-        return None
-    now = caches.bounded_containers(budget_seconds=_CENSUS_SECONDS)
-    report = caches.fill_between(before, now, blocks_gained=level - before_level)
-    if report.growing and not report.full:
-        return BoundedFill(
-            description=report.description,
-            growing=True,
-            entries_gained=report.entries_gained,
-            entries_max=report.capacity,
-            remaining=report.capacity_left,
-        )
-    if report.growing and report.full:
-        state["restart"] = True
-    state["containers"] = (record.calls, level, now)
-    return None
-
-
-def _least_gap(record: SubjectRecord) -> int:
-    return max(100, record.calls // 5)
+def latch_of(found: Judgement) -> Latch | None:
+    """What passed every gate, to be remembered."""
+    signal = next((s for s in found.signals if s.verdict is Verdict.LEAKING), None)
+    return None if signal is None or signal.onset_x is None else Latch(signal.name, signal.onset_x, signal.growth, found)
 
 
 def act(tracker: ControllerMemoryTracker, subject: Subject, finding: Finding) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from ..attribution import Share, attribute, explained
 from ..judgement import BoundedFill, Judgement, Policy, Signal, judge
 from ..snapshot import Snapshot, SubjectRecord
+from ..units import format_duration
 from ..verdict import Interval, OneTimeGrowth, Verdict
 
 PROCESS = "process"
@@ -26,6 +27,10 @@ _ACCUSED = (Verdict.LEAKING, Verdict.GROWING)
 _ONE_TIME_FLOOR = 256 * 1024
 _SURE = 2.576
 _PROCESS_NOTICE = 60.0
+_IDLE_SECONDS = 1.0
+"""Least time without a construction: importing the analysis for a report must not look like a pause."""
+_IDLE_WORK = 0.1
+"""Least share of the CPU time that fell into the pause: a program that only waits has not moved on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,18 @@ class Reckoned:
     outside: Judgement | None = None
     """What was said before it turned out that the process grows with this function's calls, but not in them."""
     notes: tuple[str, ...] = ()
+    through: str | None = None
+    """Of the process: the function with whose calls it grows, outside of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """A growth that passed every gate at some look."""
+
+    signal: str
+    onset_x: float
+    growth: float
+    judgement: Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +95,28 @@ def judge_class(record: SubjectRecord, horizon: float, sources: Mapping[str, str
     """Judge one class by its live and retained counts."""
     series = {k: v for k, v in record.series.items() if k in ("live", "retained")}
     policy = Policy(horizon=record.horizon or horizon, x_unit="construction")
-    return judge(signals_of(series, sources), policy)
+    return _built_and_kept(record, judge(signals_of(series, sources), policy))
+
+
+def _built_and_kept(record: SubjectRecord, found: Judgement) -> Judgement:
+    """Instances built at the start and kept, while the program has long been doing something else, are no leak.
+
+    Idle means: no construction in the later half of the time, in which the process worked.  What outlived its cleanup
+    is a leak all the same.
+    """
+    accused = {s.name for s in found.signals if s.verdict in _ACCUSED}
+    if found.verdict not in _ACCUSED or accused != {"live"}:
+        return found
+    idle, observed = record.idle_seconds, record.observed_seconds
+    if idle < max(_IDLE_SECONDS, 0.5 * observed) or record.idle_work < _IDLE_WORK:
+        return found
+    view = record.series["live"]
+    alive = view.last[2] if view.last else view.mean[-1]
+    reason = (
+        f"settled: {alive:,.0f} instances built in the first {format_duration(observed - idle)} and kept, "
+        f"none constructed in the {format_duration(idle)} since"
+    )
+    return replace(found, verdict=Verdict.CLEAN, reason=reason, memory_kind=None, onset_x=None)
 
 
 def reckon(
@@ -87,6 +125,7 @@ def reckon(
     horizon: float = 5000.0,
     fills: Mapping[str, BoundedFill] | None = None,
     freed: Mapping[str, float] | None = None,
+    latched: Mapping[str, Latch] | None = None,
 ) -> Reckoning:
     """Judge every subject of a snapshot.
 
@@ -95,6 +134,7 @@ def reckon(
         horizon: calls or constructions that growth must last.
         fills: by function, what the census of bounded containers says.
         freed: by signal, what a collection after the last sample gave back.
+        latched: by function, the growth that passed every gate at an earlier look.
     """
     fills = fills or {}
     shares: dict[str, dict[str, Share]] = {}
@@ -102,6 +142,7 @@ def reckon(
     judged: list[Reckoned] = []
     for record in functions:
         found = judge_function(record, horizon, snapshot.sources, snapshot.floors, fills.get(record.name))
+        found = _still(found, record, (latched or {}).get(record.name))
         found = _without_garbage(found, freed or {})
         judged.append(Reckoned(record, found, one_time_growth(record, found)))
     accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
@@ -116,37 +157,64 @@ def reckon(
             judged.append(Reckoned(record, found, one_time_growth(record, found)))
     accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
     unexplained = [] if accused else [r for r in judged if r.outside]
-    process = Reckoned(None, _judge_process(snapshot, unexplained))
+    process = _judge_process(snapshot, unexplained)
     return Reckoning(tuple(judged), process, shares)
 
 
+_DOUBTS = frozenset(("evidence", "late-evidence", "random-walk", "late-rate", "events", "horizon", "material"))
+"""Gates that ask for more proof.  The others (shape, stalled, given-back) are signs that a growth ends."""
+
+
+def _still(found: Judgement, record: SubjectRecord, latch: Latch | None) -> Judgement:
+    """A leak found before stays one, while nothing speaks against it: no more proof is asked for twice.
+
+    It is taken back when the growth was given back by half, when it stands still or shows an end, when a collection
+    frees it, or a census explains it.
+    """
+    if latch is None or found.verdict in (Verdict.LEAKING, Verdict.CLEAN, Verdict.INSUFFICIENT_DATA):
+        return found
+    now = next((s for s in found.signals if s.name == latch.signal), None)
+    view = record.series.get(latch.signal)
+    if now is None or view is None or not len(view) or now.verdict is Verdict.CLEAN or not set(now.gates) <= _DOUBTS:
+        return found
+    after = [low for x, low in zip(view.x, view.low, strict=True) if x >= latch.onset_x]
+    before = [low for x, low in zip(view.x, view.low, strict=True) if x < latch.onset_x]
+    kept = min(after[len(after) // 2 :], default=0.0) - (max(before) if before else min(after, default=0.0))
+    if kept < 0.5 * latch.growth or found.reason.startswith("bounded cache"):
+        return found
+    rates = {**latch.judgement.rates, **found.rates}
+    return replace(latch.judgement, rates=rates)
+
+
 def _without_garbage(found: Judgement, freed: Mapping[str, float]) -> Judgement:
-    """Growth that a collection gave back was garbage, and no leak."""
-    for signal in found.signals:
-        if signal.verdict not in _ACCUSED or found.verdict not in _ACCUSED:
-            continue
-        gone = freed.get(signal.name, 0.0)
-        if signal.growth > 0 and gone >= 0.5 * signal.growth:
-            share = min(1.0, gone / signal.growth)
-            reason = f"garbage: a collection gave back {share:.0%} of the growth; {signal.reason}"
-            return replace(found, verdict=Verdict.WARMING_UP, reason=reason, onset_x=None)
-    return found
+    """Growth that a collection gave back was garbage, and no leak: if it gave back that of every accused signal.
+
+    One signal alone proves nothing: a collection also empties the interpreter's free lists, some thousand blocks.
+    """
+    accused = [s for s in found.signals if s.verdict in _ACCUSED and s.growth > 0]
+    if found.verdict not in _ACCUSED or not accused:
+        return found
+    shares = [min(1.0, freed.get(s.name, 0.0) / s.growth) for s in accused]
+    if min(shares) < 0.5:
+        return found
+    reason = f"garbage: a collection gave back {shares[0]:.0%} of the growth; {accused[0].reason}"
+    return replace(found, verdict=Verdict.WARMING_UP, reason=reason, onset_x=None)
 
 
-def _judge_process(snapshot: Snapshot, outside: list[Reckoned]) -> Judgement:
+def _judge_process(snapshot: Snapshot, outside: list[Reckoned]) -> Reckoned:
     policy = Policy(horizon=600.0, x_unit="second", floors=snapshot.floors, min_samples_horizon=200)
     own = judge(signals_of(snapshot.process, snapshot.sources), policy)
     if own.verdict is Verdict.GROWING and snapshot.at_seconds < _PROCESS_NOTICE:
         reason = f"{own.reason}; {_PROCESS_NOTICE:.0f} s of life are wanted before a process is said to grow"
         own = replace(own, verdict=Verdict.WARMING_UP, reason=reason, onset_x=None)
     if own.verdict is Verdict.LEAKING or not outside:
-        return own
+        return Reckoned(None, own)
     # a leak that grows with a function's calls but outside of them: a thread, a callback, the code between calls
     worst = max(outside, key=lambda r: r.outside.verdict.severity if r.outside else -1)
     if worst.outside is None or worst.record is None or own.verdict.severity >= worst.outside.verdict.severity:
-        return own
+        return Reckoned(None, own)
     reason = f"{worst.outside.reason}; it grows with the calls of {worst.record.name}, but outside of them"
-    return replace(worst.outside, reason=reason)
+    return Reckoned(None, replace(worst.outside, reason=reason), through=worst.record.name)
 
 
 def _attributed(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], *, alone: bool) -> Reckoned:
@@ -254,9 +322,12 @@ def one_time_growth(record: SubjectRecord, found: Judgement) -> OneTimeGrowth | 
 
 def settled(reckoned: Reckoned) -> Reckoned:
     """Word a clean verdict with a one-time growth behind it."""
-    if reckoned.one_time is None or reckoned.judgement.verdict is not Verdict.CLEAN or reckoned.outside:
+    found = reckoned.judgement
+    if reckoned.one_time is None or found.verdict is not Verdict.CLEAN or reckoned.outside:
         return reckoned
-    return replace(reckoned, judgement=replace(reckoned.judgement, reason="settled"))
+    if found.reason.startswith("settled"):
+        return reckoned
+    return replace(reckoned, judgement=replace(found, reason="settled"))
 
 
 def rate_of(found: Judgement, signal: str) -> Interval | None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import UsageError
+from ..evidence.census import Census
 from ..faults import faults, note_fault
 from ..probes import process_meter
 from ..probes.container import tightest_limit
@@ -21,10 +22,10 @@ from ..seed_counts import each_bytes
 from ..settings import current
 from ..snapshot import Snapshot
 from ..subjects import ClassSubject
-from ..verdict import Finding
-from .explaining import explain_class, explain_function, watched
+from ..verdict import Finding, Verdict
+from .containers import bounded_fill
+from .explaining import census_now, explain_class, explain_function, watched
 from .figures import Room, finding_of
-from .looking import bounded_fill
 from .reckoning import Reckoned, reckon, settled
 from .taking import record_of, take
 
@@ -62,8 +63,10 @@ def report(diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMe
         gc.collect()
         after = tracker.sampler.now()
         freed = {name: reading[name] - after[name] for name in ("blocks", "heap") if name in reading and name in after}
-    with tracker.sampler.not_ours():
-        return _report(tracker, reading, diagnose, freed, known)
+    with tracker.sampler.not_ours("reporting"):
+        made = _report(tracker, reading, diagnose, freed, known)
+        tracker.sampler.give_away(made)
+        return made
 
 
 def _report(
@@ -74,6 +77,7 @@ def _report(
     known: frozenset[str],
 ) -> Report:
     settings = current()
+    began = time.perf_counter()
     fills = {}
     if diagnose:
         for subject in list(tracker.functions.values()):
@@ -82,26 +86,30 @@ def _report(
                     fill = bounded_fill(subject, record_of(subject, tracker.sampler.clock()))
                     if fill is not None:
                         fills[subject.name] = fill
-                    elif subject.state.pop("restart", False):
-                        subject.restart()
             except Exception as error:
                 note_fault(f"containers of {subject.name}", error)
+    after = census_now(tracker) if diagnose else None
     snapshot = take(tracker, reading)
     limit = tightest_limit()
     resident = reading.get("resident")
     left = max(0, limit.bytes - int(resident)) if limit is not None and resident is not None else None
     room = Room(left, limit.bytes if limit is not None else None)
-    reckoning = reckon(snapshot, horizon=settings.horizon, fills=fills, freed=freed)
+    latched = {name: leak for name, f in list(tracker.functions.items()) if (leak := f.state.get("leak")) is not None}
+    reckoning = reckon(snapshot, horizon=settings.horizon, fills=fills, freed=freed, latched=latched)
+    for one in reckoning.subjects:
+        if one.record is not None and (fill := fills.get(one.record.name)) is not None and not fill.remaining:
+            if one.judgement.verdict is Verdict.WARMING_UP:  # the growth so far was the cache's, what comes is not
+                tracker.functions[one.record.name].restart()
     findings = []
     ends = time.perf_counter() + settings.diagnose_seconds
     for one in sorted([*reckoning.subjects, reckoning.process], key=lambda r: -r.judgement.verdict.severity):
         finding = _finding(tracker, settled(one), snapshot, room)
         if diagnose:
-            finding = _explained(tracker, finding, max(0.05, ends - time.perf_counter()))
+            finding = _explained(tracker, finding, max(0.05, ends - time.perf_counter()), after, one.through)
         findings.append(_marked(finding, known))
     findings += watched(tracker, max(0.05, ends - time.perf_counter())) if diagnose else []
-    cost_seconds = tracker.sampler.budget.spent + tracker.sampler.analysis_seconds
-    cpu = max(1e-9, time.process_time() - tracker.started_cpu)
+    cost_seconds = tracker.sampler.cost_seconds()
+    cpu = max(1e-9, tracker.cpu_seconds())
     return Report(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         process=ProcessFacts(
@@ -123,7 +131,7 @@ def _report(
         findings=tuple(findings),
         errors=tuple(faults()),
         breaches=tuple(tracker.breaches),
-        extra=_extra(tracker, bool(freed)),
+        extra=_extra(tracker, bool(freed), time.perf_counter() - began),
     )
 
 
@@ -140,20 +148,28 @@ def _finding(tracker: ControllerMemoryTracker, one: Reckoned, snapshot: Snapshot
         each = 0.0
     finally:
         survivors.clear()
-    return finding_of(one, snapshot, room, counts=subject.follower.counts(), instance_bytes=each)
+    follower = subject.follower
+    cleanup = follower.cleanup_names[0] if follower.cleanup_names else None
+    return finding_of(one, snapshot, room, counts=follower.counts(), instance_bytes=each, cleanup=cleanup)
 
 
-def _explained(tracker: ControllerMemoryTracker, finding: Finding, budget_seconds: float) -> Finding:
+def _explained(
+    tracker: ControllerMemoryTracker,
+    finding: Finding,
+    budget_seconds: float,
+    after: Census | None,
+    through: str | None,
+) -> Finding:
     try:
         subject: Any
         if finding.subject_kind == "class":
             subject = tracker.classes.get(finding.subject)
             if isinstance(subject, ClassSubject):
                 return explain_class(finding, subject, tracker, budget_seconds)
-        elif finding.subject_kind == "function":
-            subject = tracker.functions.get(finding.subject)
+        elif finding.subject_kind == "function" or through is not None:
+            subject = tracker.functions.get(finding.subject if through is None else through)
             if subject is not None:
-                return explain_function(finding, subject, tracker, budget_seconds)
+                return explain_function(finding, subject, tracker, budget_seconds, after)
     except Exception as error:
         note_fault(f"explaining {finding.subject}", error)
     return finding
@@ -190,12 +206,30 @@ def _command() -> str | None:
     return " ".join([os.path.basename(sys.executable or "python"), *program]) if argv else None
 
 
-def _extra(tracker: ControllerMemoryTracker, collected: bool) -> dict[str, Any]:
-    extra: dict[str, Any] = {"collected": collected}
+def _extra(tracker: ControllerMemoryTracker, collected: bool, seconds: float) -> dict[str, Any]:
+    """Facts beside the contract; those that a person should read are sentences in ``notes``, which the text prints."""
+    sampler = tracker.sampler
+    extra: dict[str, Any] = {
+        "collected": collected,
+        # beside ``cost``, which is what samples and looks took: paid once, and paid by whoever asks for a report
+        "loading_seconds": round(sampler.loading_seconds, 6),
+        "reporting_seconds": round(sampler.reporting_seconds + seconds, 6),
+    }
+    notes = []
     if tracker.parent_pid is not None:
         extra["forked_from"] = tracker.parent_pid
+        notes.append(f"forked from process {tracker.parent_pid}: counts and histories begin at the fork")
     if tracker.dropped:
         extra["subjects_dropped"] = tracker.dropped
+        notes.append(
+            f"{tracker.dropped:,} functions or classes are not followed: there is room for "
+            f"{tracker.max_subjects:,} (setting max_subjects)"
+        )
     if tracker.breach_count > len(tracker.breaches):
         extra["breaches_in_all"] = tracker.breach_count
+        notes.append(f"{tracker.breach_count:,} limits were broken in all; the first and the latest of them are kept")
+    if not tracker.enabled:
+        notes.append("sampling is switched off (disable): histories end where it was")
+    if notes:
+        extra["notes"] = notes
     return extra

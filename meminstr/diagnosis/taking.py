@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ..deltas import Deltas
 from ..registry import ControllerMemoryTracker, Subject
 from ..sampling import MEMORY_SIGNALS
+from ..series import SeriesView
 from ..snapshot import DeltaFacts, Snapshot, SubjectRecord, Window
 from ..subjects import ClassSubject, FunctionSubject
 
@@ -48,7 +50,7 @@ def record_of(subject: Subject, now: float) -> SubjectRecord:
         calls = subject.calls()
         failures = subject.failures
     series = {name: one.view() for name, one in subject.series.items()}
-    last = max((view.last[1] for view in series.values() if view.last), default=now)
+    idle, observed, work = _idleness(subject, series, now)
     return SubjectRecord(
         name=subject.name,
         kind=subject.kind,
@@ -59,8 +61,24 @@ def record_of(subject: Subject, now: float) -> SubjectRecord:
         deltas=_deltas(subject.deltas),
         overlapped=isinstance(subject, FunctionSubject) and subject.overlapped(),
         horizon=subject.horizon,
-        idle_seconds=max(0.0, now - last),
+        idle_seconds=idle,
+        observed_seconds=observed,
+        idle_work=work,
+        note=subject.follower.note if isinstance(subject, ClassSubject) else None,
     )
+
+
+def _idleness(subject: Subject, series: Mapping[str, SeriesView], now: float) -> tuple[float, float, float]:
+    """Seconds since the last and since the first event, and the share of the work that fell into the former."""
+    if isinstance(subject, FunctionSubject):
+        last = max((view.last[1] for view in series.values() if view.last), default=now)
+        first = min((view.first[1] for view in series.values() if view.first), default=now)
+        return max(0.0, now - last), max(0.0, now - first), 0.0
+    if subject.active is None or subject.began is None:
+        return 0.0, 0.0, 0.0
+    cpu = time.process_time()
+    work, idle_work = cpu - subject.began[1], cpu - subject.active[1]
+    return max(0.0, now - subject.active[0]), max(0.0, now - subject.began[0]), idle_work / work if work > 0 else 0.0
 
 
 def _deltas(deltas: Deltas) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .ours import is_ours
+from .ours import is_our_frame
 from .safe import children, is_a
 
 _PACKAGE = __name__.partition(".")[0] + "."
@@ -211,7 +211,7 @@ class BackwardWalk:
                 queue.extend((obj, kid) for kid in self._kids.get(id(obj), ()))
 
     def _is_ours(self, frame: types.FrameType) -> bool:
-        return is_ours(frame.f_globals.get("__name__"))
+        return is_our_frame(frame)
 
 
 def _is_lost_module(holder: Any) -> bool:

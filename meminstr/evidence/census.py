@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..verdict import Grown
+from . import untracked
 from .caches import is_too_large
 from .safe import size_of, type_name
 
@@ -22,11 +23,9 @@ _LARGE = 200
 _OURS = __name__.partition(".")[0] + ".evidence."
 _SLICE = 20_000
 _SIZED_PER_TYPE = 5
-_MEASURED: dict[type, Callable[[Any], int]] = {
-    list: list.__len__,
-    dict: dict.__len__,
-    set: set.__len__,
-}
+_MOST_NOISE = 64 * 1024
+"""A buffer that gained less, in bytes, is not told."""
+_MEASURED: frozenset[type] = frozenset((list, dict, set))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,8 @@ class Census:
     bytes_each: dict[str, float] = field(default_factory=dict)
     """Mean shallow bytes of an instance, from a few instances of each type."""
     containers: dict[int, Container] = field(default_factory=dict)
+    hidden: dict[int, Container] | None = None
+    """Those that the collector does not list (`untracked`); None when there was no time to look for them."""
     objects: int = 0
     complete: bool = True
     """False when the heap was too large for the budget or frozen out of sight."""
@@ -77,6 +78,7 @@ def take(
     counts: Counter[type] = Counter()
     sizes: dict[type, list[int]] = {}
     containers: dict[int, Container] = {}
+    hidden: dict[int, Container] | None = None
     skipped = {id(everything), id(counts), id(sizes), id(containers)}
     complete, done = True, 0
     try:
@@ -84,11 +86,10 @@ def take(
             part = everything[start : start + _SLICE]
             skipped.add(id(part))
             counts.update(map(type, part))
-            for obj in part:
-                measure = _MEASURED.get(type(obj))
-                if measure is not None and measure(obj) >= large and id(obj) not in skipped:
-                    name = type(obj).__name__
-                    containers[id(obj)] = Container(id(obj), name, measure(obj), size_of(obj))
+            # exact types only, so `len` is theirs and runs no code of the program
+            for obj in [o for o in part if type(o) in _MEASURED and len(o) >= large]:
+                if id(obj) not in skipped:
+                    containers[id(obj)] = Container(id(obj), type(obj).__name__, len(obj), size_of(obj))
             for obj in part[:: max(1, len(part) // 2_000)]:
                 row = sizes.setdefault(type(obj), [])
                 if len(row) < _SIZED_PER_TYPE:
@@ -97,7 +98,13 @@ def take(
             if clock() > deadline and done < len(everything):
                 complete = False
                 break
+        if complete and objects is None:
+            rows, all_seen = untracked.find(everything, large, deadline, clock)
+            if all_seen:
+                hidden = {id(o): Container(id(o), type(o).__name__, entries, size) for o, entries, size in rows}
+            rows.clear()
     finally:
+        obj = part = None
         del everything
     types: dict[str, int] = {}
     bytes_each: dict[str, float] = {}
@@ -111,7 +118,7 @@ def take(
     note = None if complete else "the time budget ended before every object was counted"
     if gc.get_freeze_count() > 1_000 and objects is None:
         note = "; ".join(filter(None, (note, "objects frozen by gc.freeze are not counted")))
-    return Census(types, bytes_each, containers, done, complete, note)
+    return Census(types, bytes_each, containers, hidden, done, complete, note)
 
 
 def compare(
@@ -137,14 +144,18 @@ def compare(
         if gained >= at_least:
             each = after.bytes_each.get(name)
             grown.append(Grown(name, "type", gained, None if each is None else round(gained * each)))
-    containers: list[tuple[int, int, Container]] = []
-    for ident, container in after.containers.items():
-        earlier = before.containers.get(ident)
-        same = earlier is not None and earlier.type == container.type
-        gained = container.entries - (earlier.entries if earlier is not None and same else 0)
-        if gained >= at_least:
-            size = container.bytes - (earlier.bytes if earlier is not None and same else 0)
-            containers.append((gained, size, container))
+    containers = _gains(before.containers, after.containers, at_least)
+    if before.hidden is not None and after.hidden is not None:
+        # a dict that was given its first object or list is tracked from then on
+        earlier = {**before.containers, **before.hidden}
+        containers = _gains(earlier, after.containers, at_least)
+        buffers = _gains(earlier, after.hidden, at_least)
+        containers += [row for row in buffers if row[2].type not in untracked.BUFFERS]
+        # of buffers only one that was there before and grew: a new one may be anything that was loaded
+        grew = [r for r in buffers if r[2].type in untracked.BUFFERS and r[2].ident in earlier and r[1] >= _MOST_NOISE]
+        for gained, size, container in sorted(grew, key=lambda row: -row[1])[:2]:
+            path = name_of(container.ident) if name_of is not None else None
+            grown.append(Grown(path or container.type, "container", gained, size))
     containers.sort(key=lambda row: -row[0])
     for gained, size, container in containers[:5]:
         path = name_of(container.ident) if name_of is not None else None
@@ -152,13 +163,42 @@ def compare(
     return tuple(sorted(grown, key=lambda g: (-g.count, g.what, g.name)))
 
 
+def _gains(before: dict[int, Container], after: dict[int, Container], at_least: int) -> list[tuple[int, int, Container]]:
+    rows = []
+    for ident, container in after.items():
+        earlier = before.get(ident)
+        same = earlier is not None and earlier.type == container.type
+        gained = container.entries - (earlier.entries if earlier is not None and same else 0)
+        if gained >= at_least:
+            size = container.bytes - (earlier.bytes if earlier is not None and same else 0)
+            rows.append((gained, size, container))
+    return rows
+
+
+def container_at(ident: int, *, budget_seconds: float = 0.2) -> Any:
+    """A large container by its address, or None when it is gone.  A strong reference: let go of it at once."""
+    everything = gc.get_objects()
+    try:
+        for obj in everything:
+            if id(obj) == ident and type(obj) in _MEASURED:
+                return obj
+        rows, _ = untracked.find(everything, _LARGE, time.perf_counter() + budget_seconds, time.perf_counter)
+        return next((obj for obj, _, _ in rows if id(obj) == ident), None)
+    finally:
+        everything.clear()
+        obj = None
+
+
 def container_name(ident: int, *, budget_seconds: float = 0.2) -> str | None:
     """The path of a large container, found by `holders.find_holders`; None when it is gone or not reached."""
     from .holders import find_holders
 
-    found = [obj for obj in gc.get_objects() if id(obj) == ident and type(obj) in _MEASURED]
-    if not found:
-        return None
-    holding = find_holders(found, budget_seconds=budget_seconds)
-    group = holding.groups[0] if holding.groups else None
-    return group.path if group is not None and group.root not in ("unknown", "cycle") else None
+    found = [container_at(ident, budget_seconds=budget_seconds)]
+    try:
+        if found[0] is None:
+            return None
+        holding = find_holders(found, budget_seconds=budget_seconds)
+        group = holding.groups[0] if holding.groups else None
+        return group.path if group is not None and group.root not in ("unknown", "cycle") else None
+    finally:
+        found.clear()

@@ -15,7 +15,7 @@ import types
 from dataclasses import dataclass, field
 from typing import Any
 
-from .ours import is_ours
+from .ours import is_our_frame, is_ours
 from .safe import frame_values
 
 _PACKAGE = __name__.partition(".")[0]
@@ -69,7 +69,7 @@ def _frames(excluded: set[int]) -> list[Root]:
         # holds itself keeps the whole stack alive until the next collection
         frame: types.FrameType | None = running.popitem()[1]
         while frame is not None:
-            if not is_ours(frame.f_globals.get("__name__")):
+            if not is_our_frame(frame):
                 found.append(_frame_root(frame, excluded))
             frame = frame.f_back
     return found

@@ -2,9 +2,9 @@
 
 `instrument_by_name` finds what `Target`s speak of and offers each object to a callback, which returns what
 is to stand in its place.  A module is searched right after its body has run, before anyone can take a
-name from it.  What was captured before or inside that body (a default argument, a dispatch table, a closure)
-still holds the original; that is the price of patching by name (INSTRUMENTING.md F5).  No error of an
-import hook reaches the importing program.
+name from it.  Its own dispatch tables and default arguments get the replacement too (`captured`); what else was
+captured before or inside that body (a closure, an instance) still holds the original: that is the price of patching
+by name (INSTRUMENTING.md F5).  No error of an import hook reaches the importing program.
 
 Left to others: how a function or class is instrumented (the callback), and targets inside a script that is
 run as ``__main__`` while it has not run yet (`meminstr.commands.main_targets`, which reports here).
@@ -25,6 +25,8 @@ import wrapt
 
 from ..errors import UsageError
 from ..faults import note_fault
+from .captured import Undo, replace_captured
+from .frame_lookers import looks_at_frames
 from .targets import Skipped, Target, nearest
 
 Apply = Callable[[object, str, Any, Target], Any]
@@ -76,6 +78,8 @@ class Instrumentation:
         self.skipped: list[Skipped] = []
         self._apply = apply
         self._replaced: list[_Replaced] = []
+        self._now: dict[int, tuple[object, Any]] = {}  # id of an original: itself, and what stands in its place
+        self._captured: list[Undo] = []
         self._taken: set[tuple[str, object]] = set()  # (option, subject or identity): each is offered once
         self._searched: set[Target] = set()  # targets whose module, or one of them, was there
         self._answered: set[Target] = set()  # targets that found something, be it taken already
@@ -87,12 +91,14 @@ class Instrumentation:
         try:
             if self._closed:
                 return
-            name = module.__name__
+            name, known = module.__name__, len(self._now)
             # plain names before wildcards: the one that carries a name of its own for the report goes first
             for target in sorted(self.targets, key=lambda target: target.wild_module or target.wild_path):
                 if target.matches_module(name):
                     self._searched.add(target)
                     self._descend(target, name, module, (), target.path)
+            if len(self._now) > known:
+                self._captured += replace_captured(module, self._now)
         except Exception as error:  # we are inside the user's import: an error here would make it fail
             note_fault(f"instrumenting {getattr(module, '__name__', 'a module')} by name", error)
 
@@ -103,7 +109,7 @@ class Instrumentation:
         keys = {(target.option, subject), (target.option, _identity(obj))}
         if keys & self._taken:
             self._answered.add(target)
-            return obj
+            return self._in_place_of(obj)
         why = _unfit(target, obj)
         if why is not None:
             if why:
@@ -119,12 +125,22 @@ class Instrumentation:
             self.skip(target, subject, f"cannot be instrumented: {type(error).__name__}: {error}")
             return obj
         replacement = obj if replacement is None else replacement
+        if replacement is not obj and not isinstance(obj, type):
+            self._now[id(obj)] = (obj, replacement)
         self._answered.add(target)
         self.applied.append(Applied(target, subject))
         # what another option did to the original, it has done to the replacement
         options = {option for option, identity in self._taken if identity == _identity(obj)}
         self._taken.update(keys, ((option, _identity(replacement)) for option in (*options, target.option)))
         return replacement
+
+    def _in_place_of(self, obj: Any) -> Any:
+        """What stands for an object now: another name of a function (in a class, say) gets its replacement too."""
+        known = self._now.get(id(obj))
+        while known is not None and known[0] is obj and known[1] is not obj:
+            obj = known[1]
+            known = self._now.get(id(obj))
+        return obj
 
     def skip(self, target: Target, subject: str, why: str) -> None:
         """Note that something asked for was not done."""
@@ -154,6 +170,10 @@ class Instrumentation:
             if vars(entry.owner).get(entry.name) is entry.replacement:
                 _put(entry.owner, entry.name, entry.original)
         self._replaced.clear()
+        for undo in reversed(self._captured):
+            undo()
+        self._captured.clear()
+        self._now.clear()
 
     def watch(self) -> None:
         """Look at every import from here on, for the targets whose module is a wildcard."""
@@ -284,6 +304,8 @@ def _unfit(target: Target, obj: Any) -> str | None:
     if getattr(inner, "__name__", "") == "<lambda>":
         # lambdas serve as sentinels and defaults, compared by identity (INSTRUMENTING.md F6)
         return "is a lambda, which is left alone"
+    if not exact and looks_at_frames(inner):
+        return "looks at its caller's frame, which must stay the caller's: name it in full to have it all the same"
     if not callable(inner) or (not exact and not isinstance(inner, _FUNCTIONS)):
         return f"is no function but a {type(obj).__name__}" if exact else ""
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..errors import LeakDetected
 from ..faults import note_fault
 
 if TYPE_CHECKING:
@@ -93,11 +94,19 @@ class Sampler:
         return number
 
     def after(self, instance: Any, raw: int, token: int | None) -> None:
-        """Tell of one that succeeded (`token` is the number from `before`), and arm the next if it is due."""
+        """Tell of one that succeeded (`token` is the number from `before`), and arm the next if it is due.
+
+        Raises:
+            LeakDetected: the observer's, which was asked for (``on_leak="raise"``); no other error of it.
+        """
         observer = self._observer
+        leak: LeakDetected | None = None
         if token is not None and observer is not None:
             try:
-                observer.sampled(self._follower, raw - self._follower.tally.constructed.base, "after")
+                try:
+                    observer.sampled(self._follower, raw - self._follower.tally.constructed.base, "after")
+                except LeakDetected as asked_for:
+                    leak = asked_for  # raised when all is noted and armed: the program may go on
                 observer.born(self._follower, instance)
             except Exception as error:
                 note_fault(f"observer of {self._follower.name}", error)
@@ -106,3 +115,8 @@ class Sampler:
         elif raw >= self._shared["_mi_arm_at"]:
             self._raw = raw
             self._shared["_mi_armed"] = True
+        if leak is not None:
+            try:
+                raise leak
+            finally:
+                leak = None  # no cycle through this frame

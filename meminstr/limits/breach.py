@@ -106,7 +106,8 @@ def stack_from(frame: FrameType | None) -> list[str]:
     while frame is not None and len(rows) < _MAX_FRAMES:
         code = frame.f_code
         module = frame.f_globals.get("__name__", "")
-        if not str(module).startswith(("meminstr.limits", "meminstr.decorators", "meminstr.instrument")):
+        ours = str(module).startswith(("meminstr.limits", "meminstr.decorators", "meminstr.instrument"))
+        if not ours and not code.co_filename.startswith("<meminstr"):
             rows.append(f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
         frame = frame.f_back
     return rows

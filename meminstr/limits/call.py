@@ -48,6 +48,7 @@ class Call:
         "last_under",
         "limit_bytes",
         "loop",
+        "promoted",
         "reserved",
         "signalled",
         "stop_wanted",
@@ -77,6 +78,7 @@ class Call:
         self.is_main = False
         self.signalled = False
         self.watched = False
+        self.promoted = False  # found on a thread's stack by the watcher: `anchor` is its wrapper's frame
         self.reserved = False
         self.in_own_wrapper = False  # whose handlers can take an asynchronous exception
         self.thread_id = 0

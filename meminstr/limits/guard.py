@@ -8,12 +8,14 @@ the call does and that much could not have been collected.  What follows is one 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
 from ..faults import note_fault
+from ..instrument.switches import gil_enabled
 from ..settings import current
 from ..units import format_bytes
 from . import breach as records
@@ -31,13 +33,18 @@ _FAR_SHARE = 0.7  # the notice at 80 % is given again only after the use has bee
 
 
 class Granted:
-    """Leave to run without a reading: until when, and the reading it rests on."""
+    """Leave to run without a reading: until when, and the reading and limit it rests on.
 
-    __slots__ = ("sample", "until")
+    ``thread_id`` is None where calls of every thread may; watched ones of the main thread need the signal.
+    """
 
-    def __init__(self, until: float, sample: Sample) -> None:
+    __slots__ = ("limit_bytes", "sample", "thread_id", "until")
+
+    def __init__(self, until: float, sample: Sample, limit_bytes: int = 0, thread_id: int | None = None) -> None:
         self.until = until
         self.sample = sample
+        self.limit_bytes = limit_bytes
+        self.thread_id = thread_id
 
 
 _NOT_GRANTED = Granted(float("-inf"), Sample(0, float("-inf"), 0))
@@ -64,6 +71,12 @@ class Guard:
         self.subject = subject
         self.services = services
         self.granted = _NOT_GRANTED
+        self.promoted: dict[FrameType, Call] = {}
+        """Calls that began on a grant and were found by the watcher, by their wrapper's frame."""
+        self.granted_until = float("-inf")
+        """When the last grant ended, also one that was taken back."""
+        # the watcher reads other threads' frames, which only the interpreter's lock makes safe
+        self._may_grant = limit.wait_seconds is None and not limit.interrupt_threads and gil_enabled()
         self.teller = Teller(limit, subject, services, tracker)
         self.room = Room(limit, subject, services, self.teller)
         self.staleness_seconds = limit.staleness_seconds
@@ -102,7 +115,7 @@ class Guard:
         reserved = take_room and self.room.take()
         try:
             now = services.readings.clock()
-            fresh = self._long
+            fresh = last_was_long = self._long
             sample = services.readings.fresh() if fresh else services.readings.recent(self.staleness_seconds)
             # the window began with the reading: is it this call's own?
             fresh = fresh or sample.at >= now
@@ -119,7 +132,7 @@ class Guard:
             if limit.mode == "kernel":
                 services.kernel.acquire(id(call), call.headroom(call.entry.resident_bytes))
             elif limit.mode == "watch":
-                self._watch(call)
+                self._watch(call, may_grant=self._may_grant and not last_was_long and not asynchronous)
             if fresh and limit.mode != "watch":
                 self.baseline(call)
         except BaseException:
@@ -158,8 +171,8 @@ class Guard:
         services = self.services
         if call.watched:
             services.watcher.remove(call)
-        if call.signalled:
-            services.main_thread.release()
+        if call.signalled and not call.promoted:
+            services.main_thread.release(services.watcher.lives_on)
         if self.limit.mode == "kernel":
             services.kernel.release(id(call))
         if call.reserved:
@@ -178,18 +191,48 @@ class Guard:
         finally:
             call.anchor = call.task = call.loop = None
 
-    def late(self, granted: Granted) -> None:
-        """After a call that began on ``granted`` and outlived it.
+    def late(self, granted: Granted, error: BaseException | None = None) -> None:
+        """After a call that began on ``granted`` and outlived it, or was found by the watcher.
 
         Raises:
             MemoryLimitExceeded: as `leave`.
         """
-        # when it began is not known: somewhere in the life of the reading
-        call = Call(self, granted.sample, self.room.limit_bytes(), granted.until, False)
-        call.last_under = granted.sample.at
-        call.thread_id = threading.get_ident()
+        call = self.promoted.pop(sys._getframe(1), None) if self.promoted else None
+        if call is None:
+            if self.services.readings.clock() < granted.until:
+                return  # the one that was found is another thread's
+            call = self._hot_call(granted, threading.get_ident())
         self.granted = _NOT_GRANTED
-        self.leave(call)
+        self.leave(call, error)
+
+    def _hot_call(self, granted: Granted, thread_id: int) -> Call:
+        # when it began is not known: somewhere in the life of the reading
+        limit_bytes = granted.limit_bytes or self.room.limit_bytes()
+        call = Call(self, granted.sample, limit_bytes, granted.until, False)
+        call.last_under = granted.sample.at
+        call.thread_id = thread_id
+        call.is_main = thread_id == threading.main_thread().ident
+        call.watched = self.limit.mode == "watch"
+        return call
+
+    def promote(self, frame: FrameType, granted: Granted, thread_id: int) -> Call:
+        """A call that began on ``granted`` runs longer than that: from here on it is watched (the watcher's thread).
+
+        Args:
+            frame: its wrapper's, which takes the call back by `late`.
+            granted, thread_id: what the call rests on, and where it runs.
+        """
+        call = self._hot_call(granted, thread_id)
+        call.anchor, call.promoted = frame, True
+        call.signalled = call.is_main and self.services.main_thread.installed_signal is not None
+        call.armed = True
+        self.promoted[frame] = call
+        return call
+
+    def revoke(self) -> None:
+        """Every call takes a reading of its own again."""
+        self.granted = _NOT_GRANTED
+        self.granted_until = float("-inf")
 
     # ------------------------------------------------------------------ what was seen
 
@@ -284,12 +327,23 @@ class Guard:
             call.breach["action"] = "refused"
             raise records.error_from(call.breach, None)
 
-    def _watch(self, call: Call) -> None:
+    def _watch(self, call: Call, may_grant: bool) -> None:
         services = self.services
         if call.is_main:
             call.signalled = services.main_thread.acquire()
         call.watched = True
         services.watcher.add(call)
+        if may_grant and services.watcher.running() and not call.is_near(call.entry.resident_bytes):
+            # short calls live on this reading, and on a watcher and a signal that are there already
+            anywhere = services.main_thread.installed_signal is not None
+            self.granted = Granted(
+                call.entry.at + self.staleness_seconds,
+                call.entry,
+                call.limit_bytes,
+                None if anywhere else call.thread_id,
+            )
+            self.granted_until = self.granted.until
+            services.watcher.lingering[id(self)] = self
 
 
 def _rebuilt(limit: Limit, subject: str) -> Guard:

@@ -23,6 +23,9 @@ from ..faults import note_fault
 if TYPE_CHECKING:
     from .call import Call
 
+HOT: set[int] = set()
+"""Ids of the code (which lives for ever) of the wrappers whose calls register nowhere: the watcher finds them."""
+
 TRAMPOLINES: set[CodeType] = set()
 """Code of the wrappers whose frame may be interrupted: they arm the call inside their ``try`` only."""
 
@@ -69,6 +72,8 @@ def stop_of(error: BaseException | None, call: Call) -> CallStopped | None:
 
 def can_be_stopped_here(frame: FrameType | None, call: Call) -> bool:
     """Whether raising in ``frame`` stays inside the guarded call and outside our bookkeeping."""
+    if call.promoted and frame is call.anchor:
+        return False  # in the wrapper itself, but not in its ``try``
     inside_user_code = False
     while frame is not None:
         code = frame.f_code
@@ -123,7 +128,7 @@ class MainThread:
 
     def __init__(self, wanted: Callable[[], Iterable[Call]]) -> None:
         self._wanted = wanted  # calls of the main thread that are to be stopped
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._users = 0
         self._signal: int | None = None
         self._installed = False
@@ -143,33 +148,52 @@ class MainThread:
         if not hasattr(signal, "pthread_kill"):
             return False
         self._users = 1
+        if self._installed and _handler_of(self._signal) == self.handle:
+            return True  # kept from the calls before
         try:
             self._installed = self._install()
         except (ValueError, OSError):  # not the main thread of the main interpreter
             self._installed = False
         return self._installed
 
-    def release(self) -> None:
-        """Called in the main thread as the call ends, once for each successful or failed `acquire`."""
-        if not self._users:
-            return
-        self._users -= 1
-        if self._users or not self._installed:
-            return
+    def release(self, keep: Callable[[], object] = lambda: False) -> None:
+        """Called in the main thread as the call ends, once for each successful or failed `acquire`.
+
+        Args:
+            keep: whether the handler is to stay for the calls that follow, until `retire`.
+        """
+        with self._lock:
+            if self._users:
+                self._users -= 1
+                if not keep():
+                    self.retire()
+
+    def retire(self) -> None:
+        """Give the signal back, unless a call uses it (any thread)."""
         with self._lock:  # no signal can be on its way from here on
-            self._installed = False
-            main = threading.main_thread()
-            if threading.get_ident() == main.ident:
-                self._restore()
+            if self._users:
                 return
-            # entered in the main thread and left in another, which may not set handlers: the handler itself,
-            # which runs in the main thread, goes
-            self._retired = True
-            try:
-                if self._signal is not None and main.ident is not None:
-                    signal.pthread_kill(main.ident, self._signal)
-            except OSError as error:
-                note_fault("restoring a signal", error)
+            here = threading.get_ident() == threading.main_thread().ident
+            if self._installed:
+                self._installed = False
+                # another thread may not set handlers: the main one does it when it next runs bytecode
+                self._retired = True
+                if not here and not in_main_thread(self._restore_retired):
+                    self._wake()
+            if here:
+                self._restore_retired()
+
+    def _wake(self) -> None:
+        main = threading.main_thread().ident
+        try:
+            if self._signal is not None and main is not None:
+                signal.pthread_kill(main, self._signal)
+        except OSError as error:
+            note_fault("restoring a signal", error)
+
+    def _restore_retired(self) -> None:
+        if self._retired and not self._users:
+            self._restore()
 
     def _restore(self) -> None:
         number = self._signal
@@ -218,9 +242,7 @@ class MainThread:
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler: raises in the outermost call to be stopped, if this is a place to."""
-        if self._retired and not self._users:
-            self._restore()
-            return
+        self._restore_retired()
         for call in self._wanted():
             if call.armed and call.stop_wanted and can_be_stopped_here(frame, call):
                 call.landed()
@@ -228,10 +250,46 @@ class MainThread:
 
     def after_fork(self, in_main: bool) -> None:
         """In a child: no signal is on its way; the handler stays until the forked call ends here too."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._sent = False
         if not in_main:
             self._users, self._installed = 0, False
+        elif not self._users:
+            self.retire()
+
+
+_pending_type: Any = None
+_pending: dict[Any, Any] = {}
+
+
+def in_main_thread(action: Callable[[], object]) -> bool:
+    """Have the main thread do something when it next runs bytecode, without disturbing a system call it waits in.
+
+    Source: CPython, Doc/c-api/init.rst, ``Py_AddPendingCall``.
+    """
+    global _pending_type
+    try:
+        import ctypes
+
+        if _pending_type is None:
+            _pending_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+
+        def run(_: Any) -> int:
+            try:
+                action()
+            except Exception as error:
+                note_fault("in the main thread", error)
+            _pending["done"] = _pending.pop(key, None)  # the C function that runs this must outlive it
+            return 0
+
+        key = id(run)
+        _pending[key] = _pending_type(run)
+        if ctypes.pythonapi.Py_AddPendingCall(_pending[key], None) == 0:
+            return True
+        _pending.pop(key, None)
+    except (ImportError, AttributeError, OSError):  # no ctypes, or not CPython
+        pass
+    return False
 
 
 def running_task() -> tuple[Any, Any]:

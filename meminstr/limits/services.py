@@ -54,6 +54,7 @@ class Services:
         self.main_thread = MainThread(
             lambda: sorted((c for c in tuple(watcher.active.values()) if c.is_main), key=lambda c: c.entered_at)
         )
+        watcher.quiet = self.main_thread.retire
 
     def after_fork(self) -> None:
         """Make the set usable in a forked child, which starts without calls and threads."""

@@ -4,6 +4,10 @@ Its interval follows the headroom, because memory can only grow so fast; near a 
 interval is lowered, so that a busy thread hands over the lock sooner, and set back as soon as nobody is near.
 The thread starts with the first watched call and lingers for a moment after the last, because a thread costs
 75 us to start.  What a look leads to is decided in `guard`; this file keeps the time.
+
+Short calls of a hot function do not register at all: while their guard has granted them a reading of the last
+millisecond, each look searches the stacks of all threads for their wrappers, and from then on watches those that
+have outlived the reading.  A search costs some microseconds a thread, once in 5 to 50 ms.
 """
 
 from __future__ import annotations
@@ -16,8 +20,13 @@ from typing import TYPE_CHECKING
 
 from ..faults import note_fault
 
+from .interrupt import HOT
+
 if TYPE_CHECKING:
+    from types import FrameType
+
     from .call import Call
+    from .guard import Granted, Guard
 
 GROWTH_BYTES_PER_SECOND = 8e9
 """How fast a process is assumed to grow at most between two looks."""
@@ -89,6 +98,10 @@ class Watcher:
         self._clock = clock
         self.switch = SwitchInterval()
         self.active: dict[int, Call] = {}
+        self.lingering: dict[int, Guard] = {}
+        """Guards whose hot calls may be running without being registered."""
+        self.quiet: Callable[[], None] = lambda: None
+        """What to call when no hot call may be running any more."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -100,6 +113,10 @@ class Watcher:
         self._stopping = False
         self._lowered = False
         self.active.clear()
+        for guard in self.lingering.values():
+            guard.revoke()  # nobody would look
+            guard.promoted.clear()
+        self.lingering.clear()
         self.due_at = float("inf")
         """When the next look should happen; one that is much later was kept from it."""
 
@@ -117,6 +134,10 @@ class Watcher:
         if self._lowered and not self.active:
             self._set_lowered(False)
 
+    def lives_on(self) -> bool:
+        """Whether hot calls may be running that are not registered."""
+        return bool(self.lingering)
+
     def running(self) -> bool:
         """Whether the thread is there (it may linger for `LINGER_SECONDS`)."""
         return self._thread is not None
@@ -124,11 +145,18 @@ class Watcher:
     def settle(self, timeout_seconds: float = 5.0) -> None:
         """End the lingering thread and wait for it, if no call is watched."""
         thread = self._thread
-        if thread is None or thread is threading.current_thread():
+        if thread is threading.current_thread() or self.active:
             return
-        self._stopping = True
-        self._ring()
-        thread.join(timeout_seconds)
+        for guard in tuple(self.lingering.values()):
+            guard.revoke()
+        if thread is not None:
+            self._stopping = True
+            self._ring()
+            thread.join(timeout_seconds)
+        else:
+            self._find_hot(self._clock())
+        if not self.lingering:
+            self.quiet()
 
     def look(self) -> float:
         """Read once, let every active call judge the reading; seconds until the next look."""
@@ -137,7 +165,13 @@ class Watcher:
         interval = LONGEST_SECONDS
         near = False
         now = self._clock()
+        if self.lingering:
+            for headroom, limit_bytes in self._find_hot(now, resident):
+                near = near or is_near(headroom, limit_bytes)
+                interval = min(interval, interval_for(headroom), LINGER_SECONDS)
         for call in calls:
+            if id(call) not in self.active:
+                continue  # ended, or its wrapper is gone
             try:
                 call.observe(resident, now)
                 headroom = call.headroom(resident)
@@ -147,6 +181,38 @@ class Watcher:
                 note_fault("watching a limit", error)
         self._set_lowered(near and bool(self.active))
         return interval
+
+    def _find_hot(self, now: float, resident: int = 0) -> list[tuple[int, int]]:
+        """Search the stacks for hot calls; headroom and limit of each guard that may have some.
+
+        Those found are judged at the next look.  One whose wrapper is no longer on a stack, because something
+        threw it off outside its handler, is forgotten before that.
+        """
+        found = _hot_frames(self)
+        rows: list[tuple[int, int]] = []
+        for key, guard in tuple(self.lingering.items()):
+            for frame, call in tuple(guard.promoted.items()):
+                if frame not in found and guard.promoted.pop(frame, None) is not None:
+                    call.armed = False
+                    call.anchor = None
+                    self.remove(call)
+            granted = guard.granted
+            base = granted.sample.resident_bytes if guard.limit.of == "call" else 0
+            if granted.limit_bytes:
+                rows.append((granted.limit_bytes - (resident - base), granted.limit_bytes))
+            if not guard.promoted and now - guard.granted_until > LINGER_SECONDS:
+                del self.lingering[key]
+                if now - guard.granted_until <= LINGER_SECONDS:  # granted again this moment
+                    self.lingering[key] = guard
+        for frame, (guard, granted, thread_id) in found.items():
+            if frame not in guard.promoted and (now >= granted.until or guard.granted is not granted):
+                self.lingering[id(guard)] = guard
+                call = guard.promote(frame, granted, thread_id)
+                self.active[id(call)] = call
+                rows.append((call.headroom(resident), call.limit_bytes))
+        if not self.lingering:
+            self.quiet()
+        return rows
 
     def _set_lowered(self, lowered: bool) -> None:
         with self._lock:
@@ -180,7 +246,7 @@ class Watcher:
     def _run(self) -> None:
         idle_since: float | None = None
         while True:
-            if self.active:
+            if self.active or self.lingering:
                 idle_since = None
                 try:
                     seconds = self.look()
@@ -203,7 +269,27 @@ class Watcher:
         with self._lock:
             me, self._thread = self._thread, None
             self.due_at = float("inf")
-            if self.active:
+            if self.active or self.lingering:
                 self._thread = me
                 return False
             return True
+
+
+def _hot_frames(watcher: Watcher) -> dict[FrameType, tuple[Guard, Granted, int]]:
+    """The wrappers of hot calls on the stacks of all threads, with guard, grant and thread."""
+    found: dict[FrameType, tuple[Guard, Granted, int]] = {}
+    frames = sys._current_frames()
+    mine = threading.get_ident()
+    try:
+        for thread_id, top in frames.items():
+            frame: FrameType | None = None if thread_id == mine and watcher.running() else top
+            while frame is not None:
+                if id(frame.f_code) in HOT:
+                    local = frame.f_locals
+                    guard, granted = local.get("guard"), local.get("granted")
+                    if guard is not None and granted is not None and guard.services.watcher is watcher:
+                        found[frame] = guard, granted, thread_id
+                frame = frame.f_back
+        return found
+    finally:
+        del frames  # it holds this very frame

@@ -136,11 +136,12 @@ def analyse(
     kept = retained(low if last is None else np.append(low, last))[:n]
     begin = float(x[0]) if first_x is None else first_x
     span = float(x[-1]) - begin
+    ends, x = x, _of_lows(x, begin, stride)
     growth = float(kept[-1] - kept[0])
     rate, excluded = _rates(x, low)
     threshold = log_threshold(terms.alpha, epoch)
     excursion = excursions(x, low)
-    settled = _settled(x, kept, max(terms.floor, 2 * excursion.amplitude), begin, stride)
+    settled = _settled(ends, kept, max(terms.floor, 2 * excursion.amplitude), begin, stride)
     failed: list[str] = []
     shape, log_e, onset = Shape("flat", 0, 0.0), 0.0, 0
     steps = events(kept)
@@ -170,7 +171,7 @@ def analyse(
     elif not failed:
         failed.append("shape")
     # to the last of the growth, not to now: a fill that ended just before the horizon must not cross it by waiting
-    persisted = float(x[int(np.searchsorted(kept, kept[-1] - _LAST_BIT * growth))]) - begin
+    persisted = float(ends[int(np.searchsorted(kept, kept[-1] - _LAST_BIT * growth))]) - begin
     seconds = float(t[-1] - t[onset])
     samples = (n - onset) * stride
     if shape.steady:
@@ -247,6 +248,21 @@ def _rate_gates(x: Floats, low: Floats, onset: int, rate: Slope, shape: Shape, s
     if tellable and theil_sen(x[-quarter:], low[-quarter:]).value <= _STALLED * shape.slope:
         return ["stalled"]
     return []
+
+
+def _of_lows(ends: Floats, begin: float, stride: int) -> Floats:
+    """Where the least reading of each slot stands: at its first sample, when anything grows.
+
+    A slot's x is that of its last sample.  With slots of unequal width (samples thin out when their budget is spent)
+    the lows of a straight line over the ends of slots would have a bend in it.
+    """
+    if stride <= 1:
+        return ends
+    before = np.concatenate([[min(begin, float(ends[0]))], ends[:-1]])
+    # the first sample of all is the first slot's own; each later slot begins one sample after the slot before
+    starts: Floats = before + (ends - before) / stride
+    starts[0] = before[0]
+    return starts
 
 
 def _rates(x: Floats, low: Floats) -> tuple[Slope, float]:

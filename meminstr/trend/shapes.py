@@ -28,6 +28,7 @@ _POWERS = np.linspace(0.1, 0.8, 8)
 _LOGS = np.geomspace(0.003, 0.5, 10)
 _RESOLUTION = 0.002
 _WARMUP = 0.1  # of the window: a longer one cannot be told from a power
+_SLIGHT = 0.1  # of the growth: a jump or a warm-up below this does not begin it
 _SETTLED = 3.0  # an exponential is over, to 5 %, after three time constants
 
 
@@ -59,6 +60,8 @@ class _Fit(NamedTuple):
     early: float
     late: float
     at: int
+    weight: float = 0.0
+    """Of what is beside the line, as a share of the range: how high a jump or a warm-up is."""
 
 
 def _centred(rows: Floats) -> Floats:
@@ -91,7 +94,7 @@ def _two(rows: Floats, line: Floats, y: Floats, parameters: int) -> tuple[_Fit, 
     weight = float(product[at] / power[at])
     residuals = y - slope * line - weight * cleared[at]
     line_slope = slope - weight * float(share[at])
-    return _Fit(residuals, parameters, line_slope, line_slope, at), weight
+    return _Fit(residuals, parameters, line_slope, line_slope, at, weight), weight
 
 
 def _step(y: Floats) -> _Fit | None:
@@ -180,6 +183,10 @@ def _select(x: Floats, y: Floats) -> Shape:
         if aic[name] > bar:
             break
         if name == "hinge" and 0.6 * fit.late <= fit.early <= 1.6 * fit.late:
+            return Shape("linear", 0, fit.late * per_x)
+        if name != "hinge" and fit.weight <= _SLIGHT * fit.late:
+            # t and y both span one: the line rises by its slope.  It is the same on both sides of the jump, which is
+            # no onset if it is small beside what grows
             return Shape("linear", 0, fit.late * per_x)
         if name == "warmup+linear":
             knot = int(np.searchsorted(t, min(1.0, _SETTLED * float(_TAUS[fit.at]))))

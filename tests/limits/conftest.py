@@ -16,8 +16,10 @@ from meminstr.limits.services import process_services
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.watcher.settle()
 
 
 @pytest.fixture

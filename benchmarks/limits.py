@@ -1,7 +1,7 @@
 """Figures of ``memory_limited``: cost of a hot call, overshoot, interruption, breaches in a row, process mode.
 
-``python -m benchmarks.limits [--json] [--runs N] [--breaches N]``.  Figures are medians or worst cases of this
-machine at this moment; ratios travel better than times.
+``python -m benchmarks.limits [--json] [--runs N] [--breaches N] [--suite FOLDER]``.  Figures are
+medians or worst cases of this machine at this moment; ratios travel better than times.
 """
 
 from __future__ import annotations
@@ -67,18 +67,23 @@ def hot_cost(rounds: int = 41) -> dict[str, float]:
     }
 
 
-def one_overshoot() -> dict[str, Any]:
-    """One run in this (fresh) process: a loop of 1 MB steps under 200 MB over the start."""
+def one_overshoot(hot: bool = False) -> dict[str, Any]:
+    """One run in this (fresh) process: a loop of 1 MB steps under 200 MB over the start.
+
+    A hot function has had 20,000 short calls immediately before.
+    """
 
     @memory_limited(mb=200, of="call")
-    def loop() -> None:
+    def loop(steps: int = 4000) -> None:
         keep = []
-        while len(keep) < 4000:
+        while len(keep) < steps:
             try:
                 keep.append(bytearray(MB))
             except Exception:
                 pass
 
+    for _ in range(20_000 if hot else 0):
+        loop(0)
     try:
         loop()
     except MemoryLimitExceeded as error:
@@ -90,13 +95,12 @@ def one_overshoot() -> dict[str, Any]:
     return {"stopped": False, "overshoot": float("inf")}
 
 
-def overshoot(runs: int) -> dict[str, Any]:
+def overshoot(runs: int, hot: bool = False) -> dict[str, Any]:
     """`one_overshoot` in so many fresh processes, so that no freed memory is used again unseen."""
     rows = []
+    command = [sys.executable, "-m", "benchmarks.limits", "--one-overshoot", *(["--hot"] if hot else [])]
     for _ in range(runs):
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.limits", "--one-overshoot"], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         escaped = done.returncode != 0
         rows.append({"stopped": False, "overshoot": 9.9} if escaped else json.loads(done.stdout))
     values = sorted(row["overshoot"] for row in rows)
@@ -109,14 +113,16 @@ def overshoot(runs: int) -> dict[str, Any]:
     }
 
 
-def sleep_interrupted(runs: int) -> dict[str, float]:
+def sleep_interrupted(runs: int, hot: bool = False) -> dict[str, float]:
     """Milliseconds from the breach until a sleeping main thread is out of its sleep."""
     delays = []
     for _ in range(runs):
         reached = [0.0]
 
         @memory_limited(mb=100, of="call")
-        def call(reached: list[float] = reached) -> None:
+        def call(short: bool = False, reached: list[float] = reached) -> None:
+            if short:
+                return
             block = bytearray(130 * MB)  # holds the interpreter's lock: the watcher looks when we sleep
             began = time.perf_counter()
             try:
@@ -125,6 +131,8 @@ def sleep_interrupted(runs: int) -> dict[str, float]:
                 reached[0] = time.perf_counter() - began
             del block
 
+        for _ in range(20_000 if hot else 0):
+            call(True)
         try:
             call()
         except MemoryLimitExceeded as error:
@@ -182,7 +190,85 @@ def breaches_in_a_row(count: int) -> dict[str, Any]:
     before = state()
     raised = sum(one() for _ in range(count))
     after = state()
-    return {"count": count, "raised": raised, "left_behind": {k: after[k] for k in after if after[k] != before[k]}}
+    left = {k: (before[k], after[k]) for k in after if after[k] != before[k]}
+    return {"count": count, "raised": raised, "left_behind": left}
+
+
+def usable_afterwards(suite: str) -> dict[str, Any]:
+    """The tests of another package, in this very process, after all those breaches."""
+    import pytest
+
+    class Counter:
+        outcomes: dict[str, int]
+
+        def __init__(self) -> None:
+            self.outcomes = {}
+
+        def pytest_runtest_logreport(self, report: Any) -> None:
+            if report.when == "call" or report.outcome != "passed":
+                self.outcomes[report.outcome] = self.outcomes.get(report.outcome, 0) + 1
+
+    counter = Counter()
+    # what is printed of it goes nowhere: the figures are what counts
+    keep, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    try:
+        code = pytest.main(["-q", "-p", "no:cacheprovider", "-W", "ignore", "--rootdir", suite, suite], [counter])
+    finally:
+        os.dup2(keep, 1)
+        os.close(keep)
+        os.close(null)
+    return {"suite": os.path.basename(suite.rstrip("/")), "exit_code": int(code), **counter.outcomes}
+
+
+def kernel_runs(runs: int) -> dict[str, Any]:
+    """`kernel_stops_one_allocation` again and again, the soft limit asked for after each."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    rows = []
+    restored = 0
+    for _ in range(runs):
+        rows.append(kernel_stops_one_allocation())
+        restored += resource.getrlimit(resource.RLIMIT_DATA) == before
+    return {
+        "runs": runs,
+        "stopped": sum(row["stopped"] for row in rows),
+        "restored": restored,
+        "worst_grown_mb": max(row.get("grown_mb", float("inf")) for row in rows),
+    }
+
+
+@memory_limited(mb=200, of="call", mode="process")
+def hog(kind: str) -> None:
+    """1.2 GB in one C call, in a worker: private memory, or shared, which the kernel's limit does not count."""
+    import mmap
+
+    import numpy as np
+
+    block = np.ones(1200 * MB // 8) if kind == "private" else mmap.mmap(-1, 1200 * MB)
+    if kind == "shared":
+        for at in range(0, 1200 * MB, mmap.PAGESIZE):
+            block[at] = 1
+
+
+def process_runs(runs: int) -> dict[str, Any]:
+    """`hog` again and again; what stopped it, and whether this process was harmed."""
+    mechanisms: dict[str, int] = {}
+    worst = 0.0
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    for number in range(runs):
+        try:
+            hog("shared" if number % 4 == 3 else "private")
+            found = "returned"
+        except MemoryLimitExceeded as error:
+            breach = error.breach or {}
+            found = str(breach.get("mechanism"))
+            worst = max(worst, breach["overshoot_bytes"] / MB)
+        mechanisms[found] = mechanisms.get(found, 0) + 1
+    process_workers.close()
+    after = len(os.listdir("/proc/self/fd")), threading.active_count()
+    return {"runs": runs, **mechanisms, "worst_overshoot_mb": worst, "left_behind": after != before}
 
 
 @memory_limited(gb=2, mode="process")
@@ -213,20 +299,27 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--runs", type=int, default=20, help="runs of the overshoot loop, each in a new process")
     parser.add_argument("--breaches", type=int, default=200)
+    parser.add_argument("--suite", help="folder of another package's tests, run after the breaches in this process")
     parser.add_argument("--one-overshoot", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--hot", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one_overshoot:
-        print(json.dumps(one_overshoot()))
+        print(json.dumps(one_overshoot(arguments.hot)))
         return
     figures = {
         "python": sys.version.split()[0],
         "hot": hot_cost(),
         "overshoot": overshoot(arguments.runs),
-        "sleep": sleep_interrupted(10),
-        "kernel": kernel_stops_one_allocation(),
-        "breaches": breaches_in_a_row(arguments.breaches),
+        "overshoot of a hot function": overshoot(arguments.runs, hot=True),
+        "sleep": sleep_interrupted(20),
+        "sleep in a hot function": sleep_interrupted(20, hot=True),
+        "kernel": kernel_runs(arguments.runs),
+        "process runs": process_runs(arguments.runs),
         "process": process_mode(),
+        "breaches": breaches_in_a_row(arguments.breaches),
     }
+    if arguments.suite:
+        figures["usable afterwards"] = usable_afterwards(arguments.suite)
     if arguments.json:
         print(json.dumps(figures, indent=1))
         return

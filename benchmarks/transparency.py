@@ -73,7 +73,7 @@ PACKAGES = {
                 "greenlet",
             ),
         ),
-        Package("asyncstdlib", "asyncstdlib", ("unittests",)),
+        Package("asyncstdlib", "asyncstdlib", ("unittests",), needs=("typing_extensions",)),
         Package("attrs", "attr", needs=("hypothesis", "cloudpickle", "pympler")),
         Package("click", "click", options=("-m", "not stress")),
         Package("jinja2", "jinja2", needs=("trio",)),

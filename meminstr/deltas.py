@@ -22,7 +22,9 @@ class Deltas:
     grows *now*, and a warm-up in the first hundred calls must not answer for it.
     """
 
-    __slots__ = ("_half", "_older", "early", "early_used", "gap_sum", "last_call", "samples")
+    __slots__ = (
+        "_half", "_intervals", "_last", "_older", "_rises", "early", "early_used", "gap_sum", "last_call", "samples",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.samples = 0
@@ -32,6 +34,9 @@ class Deltas:
         self.gap_sum = array("d", [0.0] * _K)
         """Each delta times the calls since the delta before: the growth of all calls, estimated."""
         self.last_call = 0.0
+        self._last = array("d", [-1.0] * _K)
+        self._rises = array("d", [0.0] * _K)
+        self._intervals = array("d", [0.0] * _K)
         self.early = array("d", [0.0] * (EARLY * (_K + 1)))
         self.early_used = 0
 
@@ -58,9 +63,31 @@ class Deltas:
             self.gap_sum[i] += delta * gap
             if keep:
                 self.early[base + i] = delta * gap
+            self._last[i] = after[i]
         if keep:
             self.early[base + _K] = call
             self.early_used += 1
+
+    def between(self, before: array[float]) -> None:
+        """Note which signals rose between the last sample and the one that begins: how often growth happens at all."""
+        for i in range(_K):
+            if before[i] >= 0 and self._last[i] >= 0:
+                self._intervals[i] += 1
+                self._rises[i] += before[i] > self._last[i]
+
+    def events(self, index: int) -> float:
+        """In how many of the recent samples growth was to be expected, had each call the same chance of it.
+
+        From the share of intervals between samples in which the signal rose.  A list that grows by a block now and then
+        does so in few calls: that sampled ones saw none of it says nothing yet.
+        """
+        intervals, rises = self._intervals[index], self._rises[index]
+        if intervals < 8 or not self.last_call:
+            return 0.0
+        none = max(1.0, intervals - rises) / intervals
+        calls = self.last_call / max(1, self.samples)
+        per_call = min(1.0, -math.log(none) / max(1.0, calls))
+        return per_call * (self._half[3 * index] + self._older[3 * index])
 
     def recent(self, index: int) -> tuple[int, float, float]:
         """Of one signal's recent changes: how many, their mean, and its standard error (infinite below two)."""

@@ -210,7 +210,8 @@ def judge(
         policy: horizon, floors and error; the error is each signal's own.
         bounded_fill: what a census of containers with a known bound said, when there was one.
     """
-    judged = tuple(judge_signal(signal, policy) for signal in signals)
+    # a list first: tuple() of a generator takes blocks for ten and keeps those it shrinks in free lists (3.11)
+    judged = tuple([judge_signal(signal, policy) for signal in signals])
     if not judged:
         return Judgement(Verdict.INSUFFICIENT_DATA, "no signal could be read")
     rates = {j.name: j.rate for j in judged if j.rate is not None and j.rate.low is not None}

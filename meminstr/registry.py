@@ -17,6 +17,7 @@ from typing import Any
 
 from .background import SamplingThread, Windows
 from .calibration import calibrate
+from .class_subject import ClassSubject
 from .errors import UsageError
 from .evidence.expected_dead import Watchlist
 from .faults import clear_faults, note_fault
@@ -27,7 +28,7 @@ from .names import free_name, name_of
 from .sampling import Sampler
 from .seed_counts import SeedCounts
 from .settings import current
-from .subjects import ClassSubject, FunctionSubject
+from .subjects import FunctionSubject
 from .units import MIB
 
 Subject = FunctionSubject | ClassSubject

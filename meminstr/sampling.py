@@ -223,7 +223,7 @@ class Sampler:
         # by the youngest generation alone (at the cost of the objects made inside, whatever the heap's size).  Without
         # that, garbage of ours that dies later would be taken off twice: importing numpy makes 60,000 blocks of it.
         before, after = self.buffer(), self.buffer()
-        began = self.clock()
+        began, busy = self.clock(), time.thread_time()
         collects = gc.isenabled()
         if collects:
             gc.disable()
@@ -241,7 +241,8 @@ class Sampler:
                     self.own[index] += after[index] - before[index]
             self.release(before)
             self.release(after)
-            self._book(purpose, self.clock() - began)
+            # what this thread worked, where the clock went on because the processor was somebody else's
+            self._book(purpose, min(self.clock() - began, time.thread_time() - busy))
 
     def give_away(self, made: object) -> None:
         """Leave out of meminstr's own what a caller gets and keeps or drops: the size of ``made``, by copying it.

@@ -5,6 +5,7 @@ What the tracker's moving parts hold is copied here under their locks; from here
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ class DeltaFacts:
     """Standard error of the mean; infinite below two samples."""
     estimated_total: float
     """Each delta times the calls it stands for."""
+    events: float = math.inf
+    """Samples in which growth was to be expected, by how often the signal rises at all; see `Deltas.events`."""
     slack: float = 0.0
     """The mean may be lower by this much: results that may have come from free lists."""
     early: tuple[tuple[int, float], ...] = ()

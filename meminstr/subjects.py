@@ -1,7 +1,7 @@
-"""What is remembered of each instrumented function and class: counts, histories and sampled deltas, all bounded.
+"""What is remembered of each guarded function: counts, histories and sampled deltas, all bounded.
 
 A `FunctionSubject` is the `Around` of its wrapper: a call that the switch lets through reads memory at entry and at
-exit if the sampler's budget allows it.  A `ClassSubject` is the observer of a class follower.  Neither judges.
+exit if the sampler's budget allows it.  It does not judge.  Followed classes are the matter of `class_subject`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from .deltas import EARLY, Deltas
-from .evidence import birth_sites
-from .evidence.reservoir import Reservoir
 from .faults import note_fault
 from .instrument.functions import kind_of
 from .owned import owned
@@ -25,10 +23,9 @@ SERIES_BYTES = 4096
 """What a series takes at most; it is allocated whole at once."""
 
 _NOTHING = (0, 0, 0)
-_EVEN = 8
 _OTHERS_SHARE = 0.05
 _TIME, _CPU = len(MEMORY_SIGNALS), len(MEMORY_SIGNALS) + 1
-_MUST = 100
+MUST = 100
 """Whatever the budget says, a sample is taken when the calls have grown by this fraction since the last: a history
 without gaps costs a few hundred samples for each tenfold of the run."""
 
@@ -148,12 +145,13 @@ class FunctionSubject:
             self.seconds += after[_TIME] - token[_TIME]
             with self._lock:
                 if own is not None:
+                    self.deltas.between(token)
                     token[1] += own[0] + self.idle_blocks
                     token[2] += own[2]
                     self.deltas.add(calls, token, after, own[1])
                 self.samples += 1
                 self._history(float(calls), after)
-            self._due = calls + self.calls_before + calls / _MUST
+            self._due = calls + self.calls_before + calls / MUST
             sampler.keep(after)
             # the cost so far, without that of a look
             sampler.budget.spent += max(0.0, sampler.clock() - after[3]) * 2
@@ -216,138 +214,3 @@ def _cpu_of_others() -> float:
 
 def _none() -> int:
     return 0
-
-
-class ClassSubject:
-    """One followed class: the observer of its follower, and its histories over constructions."""
-
-    kind = "class"
-
-    def __init__(
-        self,
-        name: str,
-        sampler: Sampler,
-        *,
-        on_leak: Any = "warn",
-        on_sample: Callable[[ClassSubject], None] | None = None,
-    ) -> None:
-        self.name = name
-        self.sampler = sampler
-        self.on_leak = on_leak
-        self.on_sample = on_sample
-        self.horizon: float | None = None
-        self.follower: Any = None
-        self.series: dict[str, Series] = {k: Series() for k in ("live", "retained", *MEMORY_SIGNALS)}
-        self.deltas = Deltas()
-        self.samples = 0
-        self.enabled = True
-        self.state: dict[str, Any] = {}
-        self.birth_sites = True
-        self.reservoir = Reservoir()
-        self.active: tuple[float, float] | None = None
-        """Clock and CPU time of the process at the last sampled construction; None: none yet."""
-        self.began: tuple[float, float] | None = None
-        """The same at the first one."""
-        self._open: dict[int, array[float]] = {}
-        self._next_x = 0.0
-        self._due = 0.0
-        self._lock = threading.Lock()
-
-    def sampled(self, follower: Any, constructed: int, phase: str) -> None:
-        """Around a sampled construction: read memory, enter the change and the counts."""
-        sampler = self.sampler
-        thread = threading.get_ident()
-        if phase == "before":
-            now = sampler.clock()
-            self.active = (now, time.process_time())
-            if self.began is None:
-                self.began = self.active
-            if not self.enabled or (sampler.budget.left(now) <= 0 and constructed < self._due):
-                return
-            buffer = sampler.buffer()
-            sampler.read(buffer)
-            self._open[thread] = buffer
-            return
-        before = self._open.pop(thread, None)
-        if before is None:
-            if self.enabled:
-                # memory is too dear to read now, but counts are not: their history stays even over x, which slopes need
-                with self._lock:
-                    self._count(float(constructed), sampler.clock())
-            return
-        after = sampler.buffer()
-        sampler.read(after)
-        with self._lock:
-            self.deltas.add(constructed, before, after)
-            self.samples += 1
-            self._history(float(constructed), after)
-        self._due = constructed + constructed / _MUST
-        sampler.keep(after)
-        sampler.budget.spent += max(0.0, sampler.clock() - after[3]) * 2
-        sampler.release(before)
-        sampler.release(after)
-        if self.on_sample is not None:
-            self.on_sample(self)
-
-    def born(self, follower: Any, instance: Any) -> None:
-        """A sampled construction's instance, for its birth site."""
-        if self.birth_sites:
-            ordinal = self.samples
-            if self.reservoir.wants(ordinal):
-                site = birth_sites.capture(3)
-                self.reservoir.offer(instance, ordinal, self.sampler.clock(), site, birth_sites.current_tags())
-
-    def _history(self, x: float, reading: array[float]) -> None:
-        # the first constructions are all sampled, for their deltas; a history wants its samples evenly over x
-        if x < self._next_x:
-            return
-        for index, signal in enumerate(MEMORY_SIGNALS):
-            if reading[index] >= 0:
-                self.series[signal].add(x, reading[3], reading[index])
-        self._next_x = 0.0
-        self._count(x, reading[3])
-
-    def _count(self, x: float, now: float) -> None:
-        if x < self._next_x:
-            return
-        self._next_x = x + _EVEN
-        counts = self.follower.counts()
-        self.series["live"].add(x, now, counts.alive)
-        if self.follower.cleanup_names:
-            self.series["retained"].add(x, now, counts.retained)
-
-    def level_now(self, reading: dict[str, float], now: float) -> None:
-        """Enter a reading taken between constructions."""
-        with self._lock:
-            counts = self.follower.counts()
-            x = float(counts.constructed)
-            if x <= 0:
-                return
-            for signal, value in reading.items():
-                if signal in self.series:
-                    self.series[signal].add(x, now, value)
-            self.series["live"].add(x, now, counts.alive)
-            if self.follower.cleanup_names:
-                self.series["retained"].add(x, now, counts.retained)
-
-    def restart(self) -> None:
-        """Begin the histories anew from here."""
-        with self._lock:
-            self.series = {k: Series() for k in ("live", "retained", *MEMORY_SIGNALS)}
-            self.deltas = Deltas()
-            self.samples = 0
-            self.active = self.began = None
-
-    def after_fork(self) -> None:
-        """A forked child starts clean."""
-        self._lock = threading.Lock()
-        self._open = {}
-        self.follower.after_fork_in_child()
-        self.reservoir = Reservoir()
-        self.restart()
-        self.state = {}
-
-    def size_bytes(self) -> int:
-        """Memory that this subject and its follower take, roughly."""
-        own = SERIES_BYTES * len(self.series) + 32 * EARLY + 1000
-        return own + int(self.follower.size_bytes())

@@ -23,6 +23,7 @@ LAYERS = [
     ["deltas", "attribution", "background"],
     ["instrument"],
     ["subjects"],
+    ["class_subject"],
     ["policy"],
     ["sentences"],
     ["judgement"],

@@ -129,7 +129,10 @@ class MemoryLimited:
         kind = kind_of(function)
         if self.limit.mode == "process":
             from ..limits.isolated import isolate
+            from ..limits.workers import process_workers
+            from ..registry import on_uninstall
 
+            on_uninstall(process_workers.close)
             return isolate(function, kind, self._make_guard(_name_of(function)))
         if kind == "call" and (isinstance(function, types.FunctionType) or instrumented(function) is not None):
             guard = self._make_guard(_name_of(function))

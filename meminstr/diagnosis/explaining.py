@@ -8,17 +8,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..evidence import advice, birth_sites, census, holders, newest
+from ..class_subject import ClassSubject
+from ..evidence import advice, birth_sites, census, growth, holders
 from ..evidence.expected_dead import Retained
 from ..faults import note_fault
 from ..registry import ControllerMemoryTracker
-from ..subjects import ClassSubject, FunctionSubject
+from ..subjects import FunctionSubject
 from ..units import format_duration
-from ..verdict import Counts, Finding, Grown, Holder, Verdict
+from ..verdict import Counts, Finding, Holder, Verdict
 
 _SURVIVORS = 200
-_OF_GROWTH = 0.03
+_NATIVE = ("native_heap", "mapping", "container_buffer")
 _MOST = 0.5
+"""Of the growth, from which the containers' own memory is what grew."""
 _SUSPICIOUS = (Verdict.LEAKING, Verdict.GROWING)
 
 
@@ -64,47 +66,61 @@ def explain_function(
     """
     if finding.verdict not in _SUSPICIOUS:
         return finding
-    grown: tuple[Grown, ...] = ()
-    groups: tuple[Holder, ...] = ()
-    everything: tuple[Grown, ...] = ()
-    culprit = None
     before = subject.state.get("census") or tracker.first_census
-    if before is not None:
-        after = after or census.take(budget_seconds=budget_seconds / 4)
-        # what grew much less than the blocks did is not what leaks: strings and C memory have no type to count
-        least = max(10, int(_OF_GROWTH * _blocks_since(subject)))
-        everything = census.compare(before, after, at_least=least, name_of=census.container_name)
-        everything = tuple(g for g in everything if not g.name.startswith("meminstr."))
-        culprit, grown = newest.culprit(everything), everything[:6]
-        suspects = newest.examples(before, after, culprit) if culprit else []
-        try:
-            groups = _holders(suspects, tracker, budget_seconds) if suspects else ()
-        finally:
-            suspects.clear()
+    return _with_growth(finding, before, after, tracker, budget_seconds, subject)
+
+
+def explain_process(
+    finding: Finding,
+    tracker: ControllerMemoryTracker,
+    budget_seconds: float,
+    after: census.Census | None = None,
+) -> Finding:
+    """The same of a process that grows without a function or class to accuse."""
+    if finding.verdict not in _SUSPICIOUS:
+        return finding
+    return _with_growth(finding, tracker.first_census, after, tracker, budget_seconds)
+
+
+def _with_growth(
+    finding: Finding,
+    before: census.Census | None,
+    after: census.Census | None,
+    tracker: ControllerMemoryTracker,
+    budget_seconds: float,
+    subject: FunctionSubject | None = None,
+) -> Finding:
+    found = growth.Growth()
     kind = finding.memory_kind
-    if kind == "native_heap" and _one_buffer(everything, subject):
-        kind = "container_buffer"
+    if before is not None:
+        calls = max(0, (finding.calls or 0) - (finding.onset_call or 0))
+        heap = _gained(subject, "heap") if subject is not None else 0.0
+        found = growth.explain(
+            before,
+            after or census.take(budget_seconds=budget_seconds / 4),
+            calls=calls,
+            blocks=_gained(subject, "blocks") if subject is not None else 0.0,
+            size=heap,
+            native=kind in _NATIVE,
+            budget_seconds=budget_seconds * 0.7,
+            exclude=list(_ours(tracker)),
+        )
+        if kind in _NATIVE and found.container_bytes > max(1.0, _MOST * heap):
+            kind = "container_buffer"
+        elif kind in _NATIVE and found.holders:
+            kind = "python_objects"  # in the C heap because they are large, but Python holds them
+    groups = found.holders
     return replace(
         finding,
         memory_kind=kind,
-        grown=grown,
-        culprit_type=culprit,
+        grown=found.grown,
+        culprit_type=found.culprit,
         holders=groups,
         # without a path there is nothing to say of Python objects but what grew
-        advice=advice.advise(groups[0] if groups else None, kind)
+        advice=advice.advise(groups[0] if groups else None, kind, found.culprit)
         if groups or kind != "python_objects"
         else None,
     )
-
-
-def _one_buffer(everything: tuple[Grown, ...], subject: FunctionSubject) -> bool:
-    """Whether containers that grew entry by entry account for most of the C heap's growth since the first census."""
-    heap = subject.series["heap"]
-    before = subject.state.get("census_heap")
-    if before is None or heap.last is None:
-        return False
-    buffers = sum(g.bytes or 0 for g in everything if g.what == "container")
-    return buffers >= _MOST * max(1.0, heap.last[2] - before)
 
 
 def census_now(tracker: ControllerMemoryTracker) -> census.Census | None:
@@ -114,9 +130,10 @@ def census_now(tracker: ControllerMemoryTracker) -> census.Census | None:
     return census.take(budget_seconds=0.25)
 
 
-def _blocks_since(subject: FunctionSubject) -> float:
-    last = subject.series["blocks"].last
-    return max(0.0, last[2] - subject.state.get("census_blocks", last[2])) if last is not None else 0.0
+def _gained(subject: FunctionSubject, signal: str) -> float:
+    """What a signal gained since the census that was taken at the first suspicion."""
+    last = subject.series[signal].last
+    return max(0.0, last[2] - subject.state.get(f"census_{signal}", last[2])) if last is not None else 0.0
 
 
 def _holders(objects: list[Any], tracker: ControllerMemoryTracker, budget_seconds: float) -> tuple[Holder, ...]:
@@ -162,6 +179,7 @@ def watched(tracker: ControllerMemoryTracker, budget_seconds: float) -> list[Fin
                 reason=f"{len(rows):,} {many} expected dead ({reason}) {'lives' if len(rows) == 1 else 'live'} still, "
                 f"the oldest for {format_duration(oldest)}",
                 memory_kind="python_objects",
+                extra={"expected_dead": reason},
                 culprit_type=kind,
                 holders=held,
                 birth_sites=(),

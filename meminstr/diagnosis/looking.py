@@ -7,21 +7,22 @@ A look first asks, without numpy, whether anything material was retained at all;
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import time
-from typing import Any, NamedTuple
 
+from ..class_subject import ClassSubject
 from ..errors import LeakDetected
-from ..evidence import census
+from ..evidence import caches, census
 from ..faults import note_fault
 from ..judgement import FLOORS, Judgement, Policy, prime
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
 from ..sampling import Sampler
 from ..settings import current
 from ..snapshot import SubjectRecord
-from ..subjects import ClassSubject
 from ..verdict import Finding, Verdict
+from .confirming import confirmed
 from .containers import CENSUS_SECONDS, bounded_fill, note_containers
 from .figures import Room, finding_of
 from .reckoning import Latch, judge_class, judge_function, reckon, settled
@@ -64,8 +65,19 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
         # in a bracket of its own: what becomes of the finding, made inside the other one, is up to who is told
         told = [finding]
         finding = None
+        if isinstance(subject, ClassSubject) and not _confirmed(tracker, subject, told[0]):
+            return
         with sampler.not_ours():
             act(tracker, subject, told.pop())
+
+
+def _confirmed(tracker: ControllerMemoryTracker, subject: ClassSubject, finding: Finding) -> bool:
+    # outside of all brackets: the program's garbage is not ours
+    try:
+        return confirmed(tracker, subject, finding)
+    except Exception as error:
+        note_fault(f"confirming a leak of {subject.name}", error)
+        return False
 
 
 def _retained_something(subject: Subject) -> bool:
@@ -94,7 +106,7 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
     settings, sampler, state = current(), tracker.sampler, subject.state
     first_census(tracker)
     sources = {name: probe.source for name, probe in sampler.probes().items()}
-    record = record_of(subject, sampler.clock())
+    record = record_of(subject, sampler.clock(), early=False)
     if isinstance(subject, ClassSubject):
         found = judge_class(record, settings.horizon, sources)
     else:
@@ -129,13 +141,13 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
     if mine is None or mine.judgement.verdict is not Verdict.LEAKING:
         return None
     state["acted"] = True
-    state["leak"] = latch_of(found)
+    state["leak"] = latch_of(found, record)
     counts = subject.follower.counts() if isinstance(subject, ClassSubject) else None
     return finding_of(settled(mine), snapshot, Room(None, None), counts=counts if mine.record else None)
 
 
 def _until_it_matters(record: SubjectRecord, found: Judgement, horizon: float) -> int:
-    """Samples until growth that has begun could be past horizon and floor: a look before that could only say the same."""
+    """Samples until growth that has begun could be past horizon and floor: looks before could only say the same."""
     lead = [s for s in found.signals if s.verdict is Verdict.GROWING and s.onset_x is not None and s.growth > 0]
     waits = []
     for signal in lead:
@@ -170,14 +182,21 @@ def prime_once(sampler: Sampler) -> None:
     if _primed:
         return
     _primed = True
+    collects = gc.isenabled() and not caches.is_too_large(CENSUS_SECONDS)
     with sampler.not_ours("loading"):
+        if collects:
+            # the garbage of the program's start goes now, and is taken off the books: what the report's collection will
+            # give back has then come since, and a small leak is not mistaken for it
+            gc.collect()
         prime()
 
 
-def latch_of(found: Judgement) -> Latch | None:
+def latch_of(found: Judgement, record: SubjectRecord) -> Latch | None:
     """What passed every gate, to be remembered."""
     signal = next((s for s in found.signals if s.verdict is Verdict.LEAKING), None)
-    return None if signal is None or signal.onset_x is None else Latch(signal.name, signal.onset_x, signal.growth, found)
+    if signal is None or signal.onset_x is None:
+        return None
+    return Latch(signal.name, signal.onset_x, record.series[signal.name].x[-1], signal.growth, found)
 
 
 def act(tracker: ControllerMemoryTracker, subject: Subject, finding: Finding) -> None:

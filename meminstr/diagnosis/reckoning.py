@@ -12,8 +12,10 @@ Growth that no guarded function answers for is the process's own finding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from ..attribution import Share, attribute, explained
 from ..judgement import BoundedFill, Judgement, Policy, Signal, judge
@@ -26,7 +28,11 @@ _UNITS = {"blocks": "block", "live": "instance", "retained": "instance"}
 _ACCUSED = (Verdict.LEAKING, Verdict.GROWING)
 _ONE_TIME_FLOOR = 256 * 1024
 _SURE = 2.576
+_ENOUGH_EVENTS = 5.0
+"""Of so many expected growths, none seen: one chance in 150 that the function is behind them all the same."""
 _PROCESS_NOTICE = 60.0
+_SEEN = 3.0
+"""Rises that samples should have seen, before not having seen them means something (the rule of three, 95 %)."""
 _IDLE_SECONDS = 1.0
 """Least time without a construction: importing the analysis for a report must not look like a pause."""
 _IDLE_WORK = 0.1
@@ -55,6 +61,7 @@ class Latch:
 
     signal: str
     onset_x: float
+    at_x: float
     growth: float
     judgement: Judgement
 
@@ -125,6 +132,7 @@ def reckon(
     horizon: float = 5000.0,
     fills: Mapping[str, BoundedFill] | None = None,
     freed: Mapping[str, float] | None = None,
+    dead: Mapping[str, Mapping[str, float]] | None = None,
     latched: Mapping[str, Latch] | None = None,
 ) -> Reckoning:
     """Judge every subject of a snapshot.
@@ -134,6 +142,7 @@ def reckon(
         horizon: calls or constructions that growth must last.
         fills: by function, what the census of bounded containers says.
         freed: by signal, what a collection after the last sample gave back.
+        dead: by class, instances that it freed: ``live`` and ``retained``.
         latched: by function, the growth that passed every gate at an earlier look.
     """
     fills = fills or {}
@@ -154,6 +163,7 @@ def reckon(
     for record in snapshot.subjects:
         if record.kind != "function":
             found = judge_class(record, horizon, snapshot.sources)
+            found = _without_garbage(found, (dead or {}).get(record.name, {}))
             judged.append(Reckoned(record, found, one_time_growth(record, found)))
     accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
     unexplained = [] if accused else [r for r in judged if r.outside]
@@ -161,29 +171,31 @@ def reckon(
     return Reckoning(tuple(judged), process, shares)
 
 
-_DOUBTS = frozenset(("evidence", "late-evidence", "random-walk", "late-rate", "events", "horizon", "material"))
-"""Gates that ask for more proof.  The others (shape, stalled, given-back) are signs that a growth ends."""
+_GOES_ON = 0.5
+"""Of its first rate: a leak that was found goes on while the later half of it grows so fast."""
 
 
 def _still(found: Judgement, record: SubjectRecord, latch: Latch | None) -> Judgement:
     """A leak found before stays one, while nothing speaks against it: no more proof is asked for twice.
 
-    It is taken back when the growth was given back by half, when it stands still or shows an end, when a collection
-    frees it, or a census explains it.
+    It is taken back when half of the growth was given back or the later half of it goes on at less than half of the
+    rate (a fill that ended, a cache that saturates), when a collection frees it, or a census explains it.
     """
-    if latch is None or found.verdict in (Verdict.LEAKING, Verdict.CLEAN, Verdict.INSUFFICIENT_DATA):
+    if latch is None or found.verdict is Verdict.LEAKING or found.reason.startswith("bounded cache"):
         return found
-    now = next((s for s in found.signals if s.name == latch.signal), None)
     view = record.series.get(latch.signal)
-    if now is None or view is None or not len(view) or now.verdict is Verdict.CLEAN or not set(now.gates) <= _DOUBTS:
+    if view is None or len(view) < 2 or view.x[-1] <= latch.at_x:
         return found
-    after = [low for x, low in zip(view.x, view.low, strict=True) if x >= latch.onset_x]
     before = [low for x, low in zip(view.x, view.low, strict=True) if x < latch.onset_x]
-    kept = min(after[len(after) // 2 :], default=0.0) - (max(before) if before else min(after, default=0.0))
-    if kept < 0.5 * latch.growth or found.reason.startswith("bounded cache"):
+    base = max(before, default=view.low[0])
+    middle = (latch.onset_x + view.x[-1]) / 2
+    later = [(x, low) for x, low in zip(view.x, view.low, strict=True) if x >= middle]
+    if len(later) < 2 or min(low for _, low in later) - base < 0.5 * latch.growth:
         return found
-    rates = {**latch.judgement.rates, **found.rates}
-    return replace(latch.judgement, rates=rates)
+    rate = latch.growth / max(1.0, latch.at_x - latch.onset_x)
+    if later[-1][1] - later[0][1] < _GOES_ON * rate * (later[-1][0] - later[0][0]):
+        return found
+    return replace(latch.judgement, rates={**latch.judgement.rates, **found.rates})
 
 
 def _without_garbage(found: Judgement, freed: Mapping[str, float]) -> Judgement:
@@ -236,7 +248,10 @@ def _attributed(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], *, alo
                 says = "another"
             inside = None
         if inside is True:
-            return _with_own_rates(replace(one, share=share))
+            one = replace(one, share=share)
+            # with nobody else to blame the process's slope is the rate: objects that the caller made and the function
+            # kept are lost by its calls too, though not made in them
+            return one if alone else _with_own_rates(one)
         if inside is False and says != "this":
             return _acquitted(one, "between the calls, not in them" if alone else "elsewhere")
         if says in ("this", "collinear"):
@@ -257,9 +272,25 @@ def _inside(record: SubjectRecord, signal: str, rate: float) -> bool | None:
         return None
     if facts.mean - facts.slack - _SURE * facts.error > 0.3 * rate:
         return True
-    if facts.mean + _SURE * facts.error < 0.3 * rate:
+    if facts.mean + _SURE * facts.error < 0.3 * rate and facts.samples * _events_per_call(record, signal) >= _SEEN:
         return False
     return None
+
+
+def _events_per_call(record: SubjectRecord, signal: str) -> float:
+    """How often the level rises, at least: from the share of slots in the later half that show no rise (Poisson).
+
+    A list's buffer grows a few times in ten thousand calls: samples that saw none of it do not acquit.
+    """
+    view = record.series.get(signal)
+    if view is None or len(view) < 8:
+        return 0.0
+    half = len(view) // 2
+    lows = view.low[half:]
+    steps = len(lows) - 1
+    still = sum(b <= a for a, b in pairwise(lows))
+    width = (view.x[-1] - view.x[half]) / steps
+    return -math.log(max(still, 0.5) / steps) / width if width > 0 else 0.0
 
 
 def _with_own_rates(one: Reckoned) -> Reckoned:

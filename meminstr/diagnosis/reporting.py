@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from ..class_subject import ClassSubject
 from ..errors import UsageError
 from ..evidence.census import Census
 from ..faults import faults, note_fault
@@ -21,13 +22,16 @@ from ..reports.model import Cost, ProcessFacts, Report
 from ..seed_counts import each_bytes
 from ..settings import current
 from ..snapshot import Snapshot
-from ..subjects import ClassSubject
 from ..verdict import Finding, Verdict
+from .confirming import dead_of
 from .containers import bounded_fill
-from .explaining import census_now, explain_class, explain_function, watched
+from .explaining import census_now, explain_class, explain_function, explain_process, watched
 from .figures import Room, finding_of
 from .reckoning import Reckoned, reckon, settled
 from .taking import record_of, take
+
+
+_BLOCKS_PER_OBJECT = 4.0
 
 
 def report(diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMemoryTracker | None = None) -> Report:
@@ -57,14 +61,21 @@ def report(diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMe
     # growth given back
     reading = tracker.read_now()
     freed: dict[str, float] = {}
+    dead: dict[str, dict[str, float]] = {}
     collected = diagnose and gc.isenabled()
     if collected:
         # a program that switched its collector off keeps its cycles: collecting them would change what it does
-        gc.collect()
+        unreachable = gc.collect()
+        dead = dead_of(tracker)
         after = tracker.sampler.now()
         freed = {name: reading[name] - after[name] for name in ("blocks", "heap") if name in reading and name in after}
+        # a full collection empties free lists too, a thousand blocks and more: what it gave back was garbage only as far
+        # as it found objects
+        freed["blocks"] = min(freed.get("blocks", 0.0), _BLOCKS_PER_OBJECT * unreachable)
+        if not unreachable:
+            freed["heap"] = 0.0
     with tracker.sampler.not_ours("reporting"):
-        made = _report(tracker, reading, diagnose, freed, known)
+        made = _report(tracker, reading, diagnose, freed, dead, known)
         tracker.sampler.give_away(made)
         return made
 
@@ -74,6 +85,7 @@ def _report(
     reading: dict[str, float],
     diagnose: bool,
     freed: dict[str, float],
+    dead: dict[str, dict[str, float]],
     known: frozenset[str],
 ) -> Report:
     settings = current()
@@ -95,7 +107,7 @@ def _report(
     left = max(0, limit.bytes - int(resident)) if limit is not None and resident is not None else None
     room = Room(left, limit.bytes if limit is not None else None)
     latched = {name: leak for name, f in list(tracker.functions.items()) if (leak := f.state.get("leak")) is not None}
-    reckoning = reckon(snapshot, horizon=settings.horizon, fills=fills, freed=freed, latched=latched)
+    reckoning = reckon(snapshot, horizon=settings.horizon, fills=fills, freed=freed, dead=dead, latched=latched)
     for one in reckoning.subjects:
         if one.record is not None and (fill := fills.get(one.record.name)) is not None and not fill.remaining:
             if one.judgement.verdict is Verdict.WARMING_UP:  # the growth so far was the cache's, what comes is not
@@ -170,6 +182,8 @@ def _explained(
             subject = tracker.functions.get(finding.subject if through is None else through)
             if subject is not None:
                 return explain_function(finding, subject, tracker, budget_seconds, after)
+        elif finding.subject_kind == "process":
+            return explain_process(finding, tracker, budget_seconds, after)
     except Exception as error:
         note_fault(f"explaining {finding.subject}", error)
     return finding

@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..class_subject import ClassSubject
 from ..deltas import Deltas
 from ..registry import ControllerMemoryTracker, Subject
 from ..sampling import MEMORY_SIGNALS
 from ..series import SeriesView
 from ..snapshot import DeltaFacts, Snapshot, SubjectRecord, Window
-from ..subjects import ClassSubject, FunctionSubject
+from ..subjects import FunctionSubject
 
 
 def take(tracker: ControllerMemoryTracker, reading: Mapping[str, float]) -> Snapshot:
@@ -41,8 +42,15 @@ def take(tracker: ControllerMemoryTracker, reading: Mapping[str, float]) -> Snap
     )
 
 
-def record_of(subject: Subject, now: float) -> SubjectRecord:
-    """Freeze one subject."""
+def record_of(subject: Subject, now: float, *, early: bool = True) -> SubjectRecord:
+    """Freeze one subject.
+
+    Args:
+        subject: function or class.
+        now: on the sampler's clock.
+        early: with the early changes one by one.  A look does without: their hundreds of pairs would refill the
+            interpreter's free lists each time, and hide the pairs that the program takes from there and keeps.
+    """
     if isinstance(subject, ClassSubject):
         calls = subject.follower.counts().constructed
         failures = 0
@@ -58,7 +66,7 @@ def record_of(subject: Subject, now: float) -> SubjectRecord:
         samples=subject.samples,
         failures=failures,
         series=series,
-        deltas=_deltas(subject.deltas),
+        deltas=_deltas(subject.deltas, early),
         overlapped=isinstance(subject, FunctionSubject) and subject.overlapped(),
         horizon=subject.horizon,
         idle_seconds=idle,
@@ -81,7 +89,7 @@ def _idleness(subject: Subject, series: Mapping[str, SeriesView], now: float) ->
     return max(0.0, now - subject.active[0]), max(0.0, now - subject.began[0]), idle_work / work if work > 0 else 0.0
 
 
-def _deltas(deltas: Deltas) -> dict[str, Any]:
+def _deltas(deltas: Deltas, early: bool) -> dict[str, Any]:
     out = {}
     for index, name in enumerate(MEMORY_SIGNALS):
         samples, mean, error = deltas.recent(index)
@@ -90,7 +98,8 @@ def _deltas(deltas: Deltas) -> dict[str, Any]:
             mean=mean,
             error=error,
             estimated_total=deltas.gap_sum[index],
+            events=deltas.events(index),
             slack=deltas.slack() if name == "blocks" else 0.0,
-            early=tuple(deltas.early_growth(index)),
+            early=tuple(deltas.early_growth(index)) if early else (),
         )
     return out

@@ -74,17 +74,31 @@ _CONTAINER = "remove the entry when its owner is done, bound the container, or h
 _REFERENCE = "set the reference to None in the cleanup"
 
 
-def advise(holder: Holder | None, memory_kind: str | None = None) -> str:
+_BY_TYPE: tuple[tuple[str, str], ...] = (
+    (
+        r"(^|\.)\w*(Error|Exception|Interrupt|Exit)$",
+        "a stored exception keeps the frames it passed and all their locals: keep its text, or call "
+        "`error.with_traceback(None)`",
+    ),
+    (r"^logging\.(\w+\.)?\w*Handler$", "`logger.removeHandler(handler)` and `handler.close()` when it is done"),
+)
+
+
+def advise(holder: Holder | None, memory_kind: str | None = None, held_type: str | None = None) -> str:
     """How such a leak is usually fixed, one sentence.
 
     Args:
         holder: the group of survivors it is about; None when no object is known to be held.
         memory_kind: as in the report, ``native_heap`` for instance; decides when there is no holder.
+        held_type: ``module.Type`` of what is held, where that is known.
     """
     if holder is None:
         return _BY_KIND.get(memory_kind or "", _NOTHING)
     if holder.root in ("atexit", "signal", "cycle", "unknown", "thread"):
         return _BY_ROOT[holder.root]
+    for pattern, sentence in _BY_TYPE:
+        if held_type is not None and re.search(pattern, held_type):
+            return sentence
     for pattern, sentence in _BY_PATH:
         if re.search(pattern, holder.path):
             return sentence

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,7 +104,7 @@ def take(
                 hidden = {id(o): Container(id(o), type(o).__name__, entries, size) for o, entries, size in rows}
             rows.clear()
     finally:
-        obj = part = None
+        obj, part = None, []
         del everything
     types: dict[str, int] = {}
     bytes_each: dict[str, float] = {}
@@ -138,32 +138,45 @@ def compare(
     """
     if not (before.complete and after.complete):
         return ()
-    grown: list[Grown] = []
-    for name, count in after.types.items():
-        gained = count - before.types.get(name, 0)
-        if gained >= at_least:
-            each = after.bytes_each.get(name)
-            grown.append(Grown(name, "type", gained, None if each is None else round(gained * each)))
-    containers = _gains(before.containers, after.containers, at_least)
-    if before.hidden is not None and after.hidden is not None:
-        # a dict that was given its first object or list is tracked from then on
-        earlier = {**before.containers, **before.hidden}
-        containers = _gains(earlier, after.containers, at_least)
-        buffers = _gains(earlier, after.hidden, at_least)
-        containers += [row for row in buffers if row[2].type not in untracked.BUFFERS]
-        # of buffers only one that was there before and grew: a new one may be anything that was loaded
-        grew = [r for r in buffers if r[2].type in untracked.BUFFERS and r[2].ident in earlier and r[1] >= _MOST_NOISE]
-        for gained, size, container in sorted(grew, key=lambda row: -row[1])[:2]:
-            path = name_of(container.ident) if name_of is not None else None
-            grown.append(Grown(path or container.type, "container", gained, size))
-    containers.sort(key=lambda row: -row[0])
-    for gained, size, container in containers[:5]:
+    grown = list(type_gains(before, after, at_least))
+    for gained, size, container in container_gains(before, after, at_least):
         path = name_of(container.ident) if name_of is not None else None
         grown.append(Grown(path or container.type, "container", gained, max(0, size)))
     return tuple(sorted(grown, key=lambda g: (-g.count, g.what, g.name)))
 
 
-def _gains(before: dict[int, Container], after: dict[int, Container], at_least: int) -> list[tuple[int, int, Container]]:
+def type_gains(before: Census, after: Census, at_least: int) -> list[Grown]:
+    """Types that gained instances."""
+    grown = []
+    for name, count in after.types.items():
+        gained = count - before.types.get(name, 0)
+        if gained >= at_least:
+            each = after.bytes_each.get(name)
+            grown.append(Grown(name, "type", gained, None if each is None else round(gained * each)))
+    return grown
+
+
+def container_gains(
+    before: Census, after: Census, at_least: int, most: int = 5
+) -> list[tuple[int, int, Container]]:
+    """Containers that gained entries, the largest gain first, then buffers: each with the entries and bytes gained."""
+    rows = _gains(before.containers, after.containers, at_least)
+    buffers: list[tuple[int, int, Container]] = []
+    if before.hidden is not None and after.hidden is not None:
+        # a dict is listed from the moment that an object of the collector's is put into it
+        earlier = {**before.containers, **before.hidden}
+        rows = _gains(earlier, {**after.hidden, **after.containers}, at_least)
+        # of buffers only one that was there before and grew: a new one may be anything that was loaded
+        buffers = [r for r in rows if r[2].type in untracked.BUFFERS and r[2].ident in earlier and r[1] >= _MOST_NOISE]
+        rows = [row for row in rows if row[2].type not in untracked.BUFFERS]
+    rows.sort(key=lambda row: -row[0])
+    buffers.sort(key=lambda row: -row[1])
+    return rows[:most] + buffers[:2]
+
+
+def _gains(
+    before: dict[int, Container], after: dict[int, Container], at_least: int
+) -> list[tuple[int, int, Container]]:
     rows = []
     for ident, container in after.items():
         earlier = before.get(ident)
@@ -175,15 +188,21 @@ def _gains(before: dict[int, Container], after: dict[int, Container], at_least: 
     return rows
 
 
-def container_at(ident: int, *, budget_seconds: float = 0.2) -> Any:
-    """A large container by its address, or None when it is gone.  A strong reference: let go of it at once."""
+def containers_at(idents: Collection[int], *, budget_seconds: float = 0.2) -> dict[int, Any]:
+    """Containers by their addresses, those that are still there.  Strong references: let go of them at once."""
     everything = gc.get_objects()
+    found: dict[int, Any] = {}
+    obj: Any = None
     try:
         for obj in everything:
-            if id(obj) == ident and type(obj) in _MEASURED:
-                return obj
-        rows, _ = untracked.find(everything, _LARGE, time.perf_counter() + budget_seconds, time.perf_counter)
-        return next((obj for obj, _, _ in rows if id(obj) == ident), None)
+            if type(obj) in _MEASURED and id(obj) in idents:
+                found[id(obj)] = obj
+        if len(found) < len(idents):
+            deadline = time.perf_counter() + budget_seconds
+            rows, _ = untracked.find(everything, _LARGE, deadline, time.perf_counter)
+            found.update((id(obj), obj) for obj, _, _ in rows if id(obj) in idents)
+            rows.clear()
+        return found
     finally:
         everything.clear()
         obj = None
@@ -193,12 +212,10 @@ def container_name(ident: int, *, budget_seconds: float = 0.2) -> str | None:
     """The path of a large container, found by `holders.find_holders`; None when it is gone or not reached."""
     from .holders import find_holders
 
-    found = [container_at(ident, budget_seconds=budget_seconds)]
+    found = list(containers_at({ident}, budget_seconds=budget_seconds).values())
     try:
-        if found[0] is None:
-            return None
         holding = find_holders(found, budget_seconds=budget_seconds)
-        group = holding.groups[0] if holding.groups else None
-        return group.path if group is not None and group.root not in ("unknown", "cycle") else None
     finally:
         found.clear()
+    group = holding.groups[0] if holding.groups else None
+    return group.path if group is not None and group.root not in ("unknown", "cycle") else None

@@ -50,4 +50,4 @@ def merged(holders: Iterable[Holder]) -> tuple[Holder, ...]:
                 known=before.known or holder.known,
             )
         found[key] = holder
-    return tuple(sorted(found.values(), key=lambda h: (-h.count, h.path)))
+    return tuple(sorted(found.values(), key=lambda h: (h.root == "unknown", -h.count, h.path)))

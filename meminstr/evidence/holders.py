@@ -82,6 +82,27 @@ def find_holders(
         search.forget()
 
 
+def find_paths(
+    objects: Sequence[object],
+    *,
+    budget_seconds: float = 0.5,
+    exclude: Iterable[object] = (),
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[int, tuple[str, str]]:
+    """The path and kind of root of each of a few `objects`, by their ids; those not reached in time are left out."""
+    search = _Search(objects, exclude, clock, clock() + 0.9 * budget_seconds)
+    try:
+        search.run()
+        return {
+            id(obj): (path.text, path.root)
+            for path, held in search.found.items()
+            if path.root != "unknown"
+            for obj in held
+        }
+    finally:
+        search.forget()
+
+
 class _Search:
     """One diagnosis; all that it keeps is dropped by `forget`."""
 

@@ -11,7 +11,7 @@ import re
 import threading
 from dataclasses import dataclass
 
-VERSION = 1
+VERSION = 2
 """Of the list below: raised whenever it changes."""
 
 
@@ -43,6 +43,10 @@ MATCHERS: tuple[Matcher, ...] = (
     Matcher("_abc.*", "ABCMeta remembers classes it was asked about, weakly"),
     Matcher(
         "logging._handler*", "logging knows each handler until its close() and keeps it while a logger refers to it"
+    ),
+    Matcher(
+        "logging.Logger.manager.loggerDict*.handlers*",
+        "a handler stays with its logger until removeHandler(): add it once, or remove it with its owner",
     ),
     Matcher(
         "logging.Logger.manager.loggerDict*", "logging never forgets a logger: use few names, none made at run time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 from collections import deque
 from collections.abc import Sequence
@@ -41,11 +42,19 @@ def culprit(grown: Sequence[Grown]) -> str | None:
     if not types:
         return None
     most = max(g.count for g in types)
-    named = [g for g in types if "." in g.name and g.name not in _PLUMBING and g.count >= 0.1 * most]
+    named = [g for g in types if is_telling(g.name) and g.count >= 0.1 * most]
     # the largest of those that grew about as much: what owns the others is mostly larger than they are
     top = max((g.count for g in named), default=0)
     peers = [g for g in named if g.count >= 0.5 * top]
     return max(peers or types, key=lambda g: g.bytes or 0).name
+
+
+def is_telling(name: str) -> bool:
+    """Whether a type says by itself what leaks: one of the program or a library, or an exception."""
+    if "." in name:
+        return name not in _PLUMBING
+    builtin = getattr(builtins, name, None)
+    return isinstance(builtin, type) and issubclass(builtin, BaseException)
 
 
 def examples(before: Census, after: Census, name: str, limit: int = 50) -> list[Any]:

@@ -18,6 +18,8 @@ _ENDS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((types.TracebackType, BaseException), "traceback"),
     ((types.FrameType,), "frame"),
 )
+_LONGEST_LOOP = 8
+"""Steps that are looked for as one turn of a chain: exception, traceback, frame, future and back takes five."""
 _SUSPECT_MARKS = (".__traceback__", ".__closure__", "<coroutine", "<generator", "<async_generator", "<frame")
 
 
@@ -188,7 +190,7 @@ def _shortened(pieces: list[str], stars: list[int]) -> tuple[list[str], list[int
     kept: list[int] = []
     index = 0
     while index < len(pieces):
-        for width in (1, 2, 3):
+        for width in range(1, _LONGEST_LOOP + 1):
             piece = pieces[index : index + width]
             times = 1
             while index and pieces[index + times * width : index + (times + 1) * width] == piece:

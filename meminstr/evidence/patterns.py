@@ -18,6 +18,8 @@ from .safe import children, object_arrays
 _PLAIN = (list, tuple, set, frozenset)
 _MOST_NODES = 20_000
 _CHECK_EVERY = 64
+_WIDE_DICT = 256
+"""Entries above which `naming` says no more of a dict's entry than that it is one."""
 
 
 class _OutOfTime(Exception):
@@ -75,9 +77,11 @@ def _descend(
         seen: set[int] = set()
         own.update((id(following), id(frontier)))
         for holder, role in frontier:
-            members = children(holder, arrays)
+            members = _members_of_wide(holder, role, label)
+            plain = members is not None or (label.star and type(holder) in _PLAIN)
+            if members is None:
+                members = children(holder, arrays)
             own.add(id(members))
-            plain = label.star and type(holder) in _PLAIN
             if not last and len(members) > _MOST_NODES:
                 return None
             for child in members:
@@ -100,3 +104,15 @@ def _descend(
                 return None
         frontier = following
     return [obj for obj, _ in frontier]
+
+
+def _members_of_wide(holder: Any, role: Role, label: Edge) -> list[Any] | None:
+    """Values or keys of a wide dict: asking of each whether it is a key would cost the square of its length."""
+    if type(holder) is not dict or role is not None or len(holder) <= _WIDE_DICT:
+        return None
+    try:
+        if label.text == "[*]":
+            return list(holder.values())
+        return list(holder) if label.text == ".keys()[*]" else None
+    except RuntimeError:  # another thread changes its size
+        return None

@@ -1,7 +1,7 @@
 """Functions that look at who called them: on a sampled call they would find a frame of ours (INSTRUMENTING.md F3).
 
 Told by the names in the code, without running anything: `sys._getframe` and its kin, in the function itself or in a
-function of the same package that it calls by a plain name (a ``_deprecated()`` that looks two frames up).  A guess on the
+function of the same package that it calls by name (a ``_deprecated()`` that looks two frames up).  A guess on the
 safe side: it only decides what a wildcard leaves alone, and what was named in full is instrumented all the same.
 """
 

@@ -23,6 +23,7 @@ logger = logging.getLogger("meminstr")
 
 _MAX_FRAMES = 50
 _MAX_CLASSES = 20
+_OURS = ("meminstr.limits", "meminstr.decorators", "meminstr.instrument")
 
 
 def new_record(
@@ -105,12 +106,29 @@ def stack_from(frame: FrameType | None) -> list[str]:
     rows: list[str] = []
     while frame is not None and len(rows) < _MAX_FRAMES:
         code = frame.f_code
-        module = frame.f_globals.get("__name__", "")
-        ours = str(module).startswith(("meminstr.limits", "meminstr.decorators", "meminstr.instrument"))
-        if not ours and not code.co_filename.startswith("<meminstr"):
+        if not _is_ours(frame):
             rows.append(f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
         frame = frame.f_back
     return rows
+
+
+def stack_of_error(error: BaseException | None) -> list[str]:
+    """Where an exception was raised, innermost frame first, as far as it has come by now."""
+    rows: list[str] = []
+    place = None if error is None else error.__traceback__
+    while place is not None and len(rows) < 10 * _MAX_FRAMES:
+        code = place.tb_frame.f_code
+        if not _is_ours(place.tb_frame):
+            rows.append(f"{code.co_qualname} ({code.co_filename}:{place.tb_lineno})")
+        place = place.tb_next
+    return rows[: -_MAX_FRAMES - 1 : -1]
+
+
+def _is_ours(frame: FrameType) -> bool:
+    # frames of the general wrapper have the globals of the function that they wrap
+    return str(frame.f_globals.get("__name__", "")).startswith(_OURS) or frame.f_code.co_filename.startswith(
+        "<meminstr"
+    )
 
 
 def memory_kinds() -> dict[str, int]:
@@ -150,7 +168,7 @@ class RecentCalls:
     def rows(self, now: float) -> list[dict[str, Any]]:
         """The calls, last first: ``subject``, ``seconds_ago``, ``seconds``, ``peak_bytes``."""
         return [
-            {"subject": s, "seconds_ago": now - at, "seconds": seconds, "peak_bytes": peak}
+            {"subject": s, "seconds_ago": max(0.0, now - at), "seconds": seconds, "peak_bytes": peak}
             for s, at, seconds, peak in reversed(tuple(self._calls))
         ]
 

@@ -33,7 +33,7 @@ def judge_ended(guard: Guard, call: Call, now: float, error: BaseException | Non
     seen = peak.resident_bytes if exact else sample.resident_bytes
     if failed_allocation(guard, error):
         with services.kernel.lifted():
-            guard.breached(call, seen, now, "kernel")
+            guard.breached(call, seen, now, "kernel", error)
     elif call.breach is None and call.headroom(sample.resident_bytes) < 0:
         if not services.relief.attempt() or call.headroom(services.readings.peek()) < 0:
             guard.breached(call, sample.resident_bytes, now, "exit")

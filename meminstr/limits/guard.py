@@ -21,33 +21,15 @@ from ..units import format_bytes
 from . import breach as records
 from .call import Call
 from .ending import end_breach, failed_allocation, judge_ended
+from .grants import NOT_GRANTED, Granted
 from .interrupt import CallStopped
 from .policy import NEAR_SHARE, Limit
-from .reading import Sample
 from .relief import prepare
 from .room import Room
 from .services import Services, process_services
 from .telling import Teller
 
 _FAR_SHARE = 0.7  # the notice at 80 % is given again only after the use has been below this share
-
-
-class Granted:
-    """Leave to run without a reading: until when, and the reading and limit it rests on.
-
-    ``thread_id`` is None where calls of every thread may; watched ones of the main thread need the signal.
-    """
-
-    __slots__ = ("limit_bytes", "sample", "thread_id", "until")
-
-    def __init__(self, until: float, sample: Sample, limit_bytes: int = 0, thread_id: int | None = None) -> None:
-        self.until = until
-        self.sample = sample
-        self.limit_bytes = limit_bytes
-        self.thread_id = thread_id
-
-
-_NOT_GRANTED = Granted(float("-inf"), Sample(0, float("-inf"), 0))
 
 
 class Guard:
@@ -70,7 +52,7 @@ class Guard:
         self.limit = limit
         self.subject = subject
         self.services = services
-        self.granted = _NOT_GRANTED
+        self.granted = NOT_GRANTED
         self.promoted: dict[FrameType, Call] = {}
         """Calls that began on a grant and were found by the watcher, by their wrapper's frame."""
         self.granted_until = float("-inf")
@@ -133,8 +115,8 @@ class Guard:
                 services.kernel.acquire(id(call), call.headroom(call.entry.resident_bytes))
             elif limit.mode == "watch":
                 self._watch(call, may_grant=self._may_grant and not last_was_long and not asynchronous)
-            if fresh and limit.mode != "watch":
-                self.baseline(call)
+            if last_was_long or (fresh and limit.mode != "watch"):
+                self.baseline(call)  # else the watcher does, should it come to look
         except BaseException:
             if reserved:
                 self.room.give_back()
@@ -179,10 +161,9 @@ class Guard:
             self.room.give_back()
         now = services.readings.clock()
         self._long = now - call.entered_at >= self.staleness_seconds
-        if self._long or call.breach is not None or now - call.entry.at >= self.staleness_seconds:
+        outlived = self._long or now - call.entry.at >= self.staleness_seconds
+        if outlived or call.breach is not None or failed_allocation(self, error):
             judge_ended(self, call, now, error)
-        elif failed_allocation(self, error):
-            self.breached(call, call.entry.resident_bytes, now, "kernel")
         try:
             if call.breach is not None:
                 end_breach(self, call, error)
@@ -202,7 +183,7 @@ class Guard:
             if self.services.readings.clock() < granted.until:
                 return  # the one that was found is another thread's
             call = self._hot_call(granted, threading.get_ident())
-        self.granted = _NOT_GRANTED
+        self.granted = NOT_GRANTED
         self.leave(call, error)
 
     def _hot_call(self, granted: Granted, thread_id: int) -> Call:
@@ -231,12 +212,14 @@ class Guard:
 
     def revoke(self) -> None:
         """Every call takes a reading of its own again."""
-        self.granted = _NOT_GRANTED
+        self.granted = NOT_GRANTED
         self.granted_until = float("-inf")
 
     # ------------------------------------------------------------------ what was seen
 
-    def breached(self, call: Call, resident_bytes: int, now: float, mechanism: str) -> None:
+    def breached(
+        self, call: Call, resident_bytes: int, now: float, mechanism: str, error: BaseException | None = None
+    ) -> None:
         """A reading above the limit: relief, and if that does not help the record (once a call)."""
         if mechanism == "watcher" and self.services.relief.attempt():
             resident_bytes = self.services.readings.peek()
@@ -259,7 +242,7 @@ class Guard:
             if mechanism == "kernel":
                 record["note"] = "an allocation that would have passed it was refused"
             call.breach = record
-            self._describe(call, record, now, stop=mechanism == "watcher" and self.limit.raises)
+            self._describe(call, record, now, error, stop=mechanism == "watcher" and self.limit.raises)
         self.teller.tell(record)
 
     def wait_for_record(self) -> None:
@@ -267,9 +250,12 @@ class Guard:
         with self._lock:
             pass
 
-    def _describe(self, call: Call, record: dict[str, Any], now: float, stop: bool) -> None:
+    def _describe(
+        self, call: Call, record: dict[str, Any], now: float, error: BaseException | None, stop: bool
+    ) -> None:
         try:
-            record["stack"] = call.current_stack()
+            # after a refused allocation the frames are gone: its traceback has them
+            record["stack"] = records.stack_of_error(error) + call.current_stack()
             if stop:
                 # before the rest is looked up, because the call allocates meanwhile
                 record["note"] = call.why_not_interruptible()

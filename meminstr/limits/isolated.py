@@ -6,6 +6,11 @@ other call in it, when one worker is killed; pebble can stop one call by time bu
 reading; all three would put calls of different limits into one queue, and none is among the core's dependencies.
 `multiprocessing` lends its preparation of a child (search path, working folder, main module).
 
+Three walls, each a little higher than the one before: the worker's own data limit (`kernel`), whose `MemoryError`
+names the line; the parent's look at the worker's resident set, which also counts shared mappings; and where cgroup v2
+is delegated to this program (`groups`), a group of the worker's own, which no burst outruns.  The note of a breach
+says which of them stood.
+
 Arguments and result travel by pickle (`transport`).  What the call changes in its arguments or in globals stays in
 the worker.  Inside a worker further ``mode="process"`` calls run in place, under that worker's limit.
 """
@@ -24,6 +29,7 @@ from ..errors import MeminstrError, MemoryLimitExceeded, UsageError
 from ..units import format_bytes
 from . import transport, worker
 from .kernel import SLACK_BYTES
+from .policy import available_modes
 from .watcher import interval_for
 from .workers import RemoteTraceback, Worker, Workers, process_workers, resident_of
 
@@ -41,6 +47,7 @@ class Run:
         self._worker: Worker | None = None
         self._lock = threading.Lock()
         self.cancelled = False
+        self._grouped = False
 
     def cancel(self) -> None:
         """End the call with its worker; any thread."""
@@ -70,6 +77,7 @@ class Run:
             except Exception as error:
                 self._workers.give(one)
                 raise UsageError(f"{guard.subject}: an argument cannot be sent to the worker: {error}") from error
+            self._grouped = one.group is not None and one.group.allow(ceiling - entry + 3 * SLACK_BYTES)
             return self._finish(one, message, entry, ceiling, limit)
         except (UsageError, MemoryLimitExceeded):
             raise
@@ -100,6 +108,8 @@ class Run:
         if self.cancelled:
             one.kill()
         else:
+            if one.group is not None:
+                one.group.lift()
             self._workers.give(one)
         if answer[0] == "result":
             return answer[1]
@@ -126,12 +136,15 @@ class Run:
                 return last, False
 
     def _death(self, one: Worker, limit: int, entry: int, last: int, ceiling: int) -> BaseException:
+        by_group = self._grouped and one.group is not None and one.group.killed()
         one.close()
         code = one.process.returncode
         if self.cancelled:
             return asyncio.CancelledError()
         how = f"signal {-code} ({_signal_name(-code)})" if code < 0 else f"exit code {code}"
         # C code may abort where an allocation fails; the kernel's out-of-memory killer uses SIGKILL
+        if by_group:
+            return self._breach(limit, entry, last, "cgroup", f"the kernel killed its worker in its group: {how}")
         if code == -signal.SIGKILL or (code in (-signal.SIGABRT, -signal.SIGSEGV) and last > 0.8 * ceiling):
             return self._breach(limit, entry, last, "death of the worker", f"its worker died: {how}")
         return MeminstrError(
@@ -139,6 +152,9 @@ class Run:
         )
 
     def _breach(self, limit: int, entry: int, seen: int, mechanism: str, note: str) -> MemoryLimitExceeded:
+        walls = [*(["the kernel's data limit"] if "kernel" in available_modes() else []), "the watch of the worker"]
+        walls += ["its cgroup"] if self._grouped else []
+        note += f" (it stood behind {', '.join(walls)})"
         return self._guard.teller.without_call(limit, entry, seen, mechanism, note, "raised")
 
 

@@ -19,14 +19,14 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..faults import note_fault
-
 from .interrupt import HOT
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from .call import Call
-    from .guard import Granted, Guard
+    from .grants import Granted
+    from .guard import Guard
 
 GROWTH_BYTES_PER_SECOND = 8e9
 """How fast a process is assumed to grow at most between two looks."""

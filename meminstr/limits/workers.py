@@ -14,6 +14,7 @@ from collections.abc import Callable
 from ..errors import MeminstrError
 from ..faults import note_fault
 from . import transport, worker
+from .groups import Groups
 
 _START_SECONDS = 60.0
 
@@ -50,9 +51,9 @@ def resident_of(pid: int) -> int | None:
 
 
 class Worker:
-    """One worker process and the socket to it."""
+    """One worker process, the socket to it and, where cgroups are delegated, its group."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Groups | None = None) -> None:
         from multiprocessing import spawn
 
         ours, theirs = socket.socketpair()
@@ -70,6 +71,8 @@ class Worker:
         finally:
             theirs.close()
         self.channel = ours
+        # before it has loaded much: what is charged to our group stays there
+        self.group = None if groups is None else groups.group_of(self.process.pid)
         try:
             preparation = spawn.get_preparation_data("meminstr-worker")
             preparation["authkey"] = bytes(preparation.get("authkey", b""))  # may not be pickled as it is
@@ -105,12 +108,20 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        group, self.group = self.group, None
+        if group is not None:
+            group.remove()
 
 
 class Workers:
-    """Idle workers of this process, at most one a core kept warm."""
+    """Idle workers of this process, at most one a core kept warm.
 
-    def __init__(self) -> None:
+    Args:
+        groups: makes a cgroup for each; None: none.
+    """
+
+    def __init__(self, groups: Groups | None = None) -> None:
+        self._groups = groups
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
         _pools.add(self)
@@ -125,7 +136,7 @@ class Workers:
             with self._lock:
                 found = self._idle.pop() if self._idle else None
             if found is None:
-                return Worker()
+                return Worker(self._groups)
             resident = resident_of(found.process.pid) if found.alive else None
             if resident and fits(resident):  # 0 is what a process that has just died shows
                 return found
@@ -152,6 +163,7 @@ class Workers:
         for one in self._idle:
             one.channel.close()
             one.process.returncode = 0  # not ours to wait for
+            one.group = None
         self._idle = []
 
 
@@ -169,5 +181,5 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-process_workers = Workers()
+process_workers = Workers(Groups())
 atexit.register(process_workers.close)

@@ -116,6 +116,17 @@ class Surroundings:
         left, limit = min(rooms, key=lambda pair: pair[0])
         return Headroom(left, limit.bytes, limit.source)
 
+    def own_group_v2(self) -> Path | None:
+        """The folder of this process's own cgroup v2, if it can be seen."""
+        group = self._own_groups().get(2)
+        for version, mount, mount_root in self._mounts():
+            if version == 2 and group is not None:
+                folder = next(self._own_and_ancestors(mount, mount_root, group), None)
+                # an ancestor is what comes first where our own cannot be seen
+                if folder is not None and folder.name == PurePosixPath(group).name:
+                    return folder
+        return None
+
     def _rooms(self) -> Iterator[_Room]:
         yield from self._groups()
         yield from self._soft()

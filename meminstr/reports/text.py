@@ -159,6 +159,10 @@ def breach_line(entry: Mapping[str, Any]) -> str:
     parts += [] if limit is None else [f"limit {size(limit)}"]
     text = f"{safe(entry.get('subject') or 'a call', 120)} broke its memory limit"
     text += f": {', '.join(parts)}" if parts else ""
+    classes = entry.get("grown_classes")
+    if isinstance(classes, Mapping) and classes:
+        more = [f"{format_count(n)} {safe(name, 80)}" for name, n in classes.items() if isinstance(n, int)]
+        text += f"; {', '.join(more[:3])} more than before it"
     stack = entry.get("stack")
     if isinstance(stack, (list, tuple)) and stack:
         text += f"; in {safe(stack[0], 200)}"

@@ -165,7 +165,9 @@ def alarm(finding: Finding, limit_bytes: int | None) -> str:
         parts.append(held)
     if finding.birth_sites:
         parts.append(f"born at {site(finding.birth_sites[0])}")
-    if finding.counts and finding.counts.retained:
+    if finding.counts and finding.counts.retained and "expected_dead" in finding.extra:
+        parts.append(f"expected dead: {safe(finding.extra['expected_dead'], 120) or 'watched'}")
+    elif finding.counts and finding.counts.retained:
         parts.append(f"not released by {cleanup_of(finding)}")
     return "; ".join(parts) or because(finding)
 
@@ -232,7 +234,8 @@ def details(finding: Finding) -> list[tuple[str, str]]:
         kind = safe(finding.memory_kind, 60)
         out.append(("what", _MEMORY.get(kind, kind.replace("_", " "))))
     if finding.counts:
-        out.append(("count", life(finding.counts, cleanup_of(finding))))
+        if "expected_dead" not in finding.extra:
+            out.append(("count", life(finding.counts, cleanup_of(finding))))
     for holder in sorted(finding.holders, key=lambda h: (h.known, -h.count))[:5]:
         out.append(("held by", _holder(holder)))
     for birth in finding.birth_sites[:3]:

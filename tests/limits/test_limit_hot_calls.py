@@ -281,6 +281,7 @@ def test_short_coroutines_live_on_one_reading(world):
         asyncio.run(call(300))
     with pytest.raises(TypeError):
         call(1, 2, 3)
+    world.use(100, seconds=1)
     made = call()
     assert (made.__name__, made.__qualname__) == ("call", call.__qualname__)
     asyncio.run(made)

@@ -43,7 +43,7 @@ class Budget:
 
     __slots__ = ("_started", "credit", "share", "spent")
 
-    def __init__(self, share: float, credit: float = 0.03) -> None:
+    def __init__(self, share: float, credit: float = 0.1) -> None:
         self.share = share
         self.credit = credit
         self.spent = 0.0
@@ -243,6 +243,22 @@ class Sampler:
             self.release(after)
             # what this thread worked, where the clock went on because the processor was somebody else's
             self._book(purpose, min(self.clock() - began, time.thread_time() - busy))
+
+    def empty_free_lists(self) -> None:
+        """Have the interpreter drop what it keeps for reuse, and take that off the books.
+
+        A full collection empties free lists.  Much of what is in them comes from looks and was taken off as ours: if it
+        simply vanished, the level would seem to fall, as if growth were given back.  With everything frozen a
+        collection finds nothing, so that only the free lists go.
+        """
+        if gc.get_freeze_count():
+            return  # the program froze objects itself: thawing ours would thaw its own
+        with self.not_ours("reporting"):
+            gc.freeze()
+            try:
+                gc.collect()
+            finally:
+                gc.unfreeze()
 
     def give_away(self, made: object) -> None:
         """Leave out of meminstr's own what a caller gets and keeps or drops: the size of ``made``, by copying it.

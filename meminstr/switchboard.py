@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import registry
+from .diagnosis import overdue
 from .errors import UsageError
 from .evidence.caches import declare_bounded
 
@@ -54,6 +55,8 @@ def bounded(container: Any, maxsize: int) -> Any:
 def watch(obj: Any, reason: str, grace: float = 5.0) -> None:
     """This object should be dead soon: what outlives ``grace`` seconds is reported, with who holds it.
 
+    The log says so too (one WARNING for each type and reason) when a sample or another `watch` comes by afterwards.
+
     Args:
         obj: any object that takes a weak reference; it is not kept alive.
         reason: why it should be gone, as ``"session closed"``.
@@ -69,3 +72,4 @@ def watch(obj: Any, reason: str, grace: float = 5.0) -> None:
     refused = registry.tracker.watchlist.watch(obj, reason, grace)
     if refused is not None:
         raise UsageError(refused)
+    overdue.check(registry.tracker)

@@ -13,13 +13,13 @@ import inspect
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .diagnosis.figures import Room, finding_of
 from .diagnosis.reckoning import Reckoned
 from .errors import LeakDetected, UsageError
-from .evidence import advice, caches, census, holders, newest
+from .evidence import advice, caches, census, growth
 from .judgement import BoundedFill, Judgement, Policy, Signal, judge, prime
 from .sampling import Sampler
 from .series import Series
@@ -28,7 +28,8 @@ from .verdict import Finding, Verdict
 
 _READINGS = 24
 _ROUNDS = 3
-_WARM_CALLS = 20
+_WARM_CALLS, _WARM_ROUNDS = 5, 4
+"""The fastest round tells what a call takes: one that a busy machine held up would make for too few calls."""
 _MAX_BATCH = 1000
 _SIGNALS = {"blocks": "block", "heap": "byte", "descriptors": "descriptor", "threads": "thread"}
 _FLOORS = {"blocks": 8, "heap": 16 * 1024, "descriptors": 4, "threads": 4}
@@ -61,6 +62,13 @@ class _Trial:
                 if name not in self.series:
                     self.series[name] = Series()
                 self.series[name].add(float(self.calls), now, value)
+
+    def gained(self, signal: str) -> float:
+        """What a signal gained since the first reading, 0.0 where it is not known."""
+        series = self.series.get(signal)
+        if series is None or series.first is None or series.last is None:
+            return 0.0
+        return series.last[2] - series.first[2]
 
     def judge(self, fill: BoundedFill | None) -> Judgement:
         policy = Policy(horizon=self.calls / 3, x_unit="call", floors=_FLOORS, rare_seconds=None)
@@ -124,9 +132,12 @@ async def assert_no_leak_async(
             await function(*args, **kwargs)
         await asyncio.sleep(0)
 
-    began = time.perf_counter()
-    await repeat(_WARM_CALLS)
-    state = _begin(trial, (time.perf_counter() - began) / _WARM_CALLS, seconds)
+    times = []
+    for _ in range(_WARM_ROUNDS):
+        began = time.perf_counter()
+        await repeat(_WARM_CALLS)
+        times.append(time.perf_counter() - began)
+    state = _begin(trial, min(times) / _WARM_CALLS, seconds)
     while True:
         for _ in range(_READINGS):
             await repeat(trial.batch)
@@ -157,25 +168,25 @@ def _repeat(function: Callable[..., Any], args: Any, kwargs: Any, n: int) -> Non
 class _State:
     containers: Any
     census: Any
-    blocks: float
     rounds: int = 0
 
 
 def _warm(repeat: Callable[[int], None], trial: _Trial, seconds: float) -> _State:
-    began = time.perf_counter()
-    repeat(_WARM_CALLS)
-    return _begin(trial, (time.perf_counter() - began) / _WARM_CALLS, seconds)
+    times = []
+    for _ in range(_WARM_ROUNDS):
+        began = time.perf_counter()
+        repeat(_WARM_CALLS)
+        times.append(time.perf_counter() - began)
+    return _begin(trial, min(times) / _WARM_CALLS, seconds)
 
 
 def _begin(trial: _Trial, per_call: float, seconds: float) -> _State:
     budget = 0.6 * seconds / _READINGS
     trial.batch = max(1, min(_MAX_BATCH, int(budget / max(per_call, 1e-9))))
-    state = _State(caches.bounded_containers(), census.take(), 0.0)
     trial.read()  # allocates what readings need, once
     trial.series.clear()
+    state = _State(caches.bounded_containers(), census.take())
     trial.read()
-    view = trial.series["blocks"].first if "blocks" in trial.series else None
-    state.blocks = view[2] if view else 0.0
     return state
 
 
@@ -183,8 +194,7 @@ def _settle(trial: _Trial, state: _State) -> tuple[bool, Finding]:
     """Judge a round; go on for another where growth may still end, raise where it will not."""
     state.rounds += 1
     fill = None
-    last = trial.series["blocks"].last if "blocks" in trial.series else None
-    gained = (last[2] - state.blocks) if last else 0.0
+    gained = trial.gained("blocks")
     report = caches.fill_between(state.containers, caches.bounded_containers(), blocks_gained=gained)
     if report.growing and not report.full:
         fill = BoundedFill(report.description, True, report.entries_gained, report.capacity, report.capacity_left)
@@ -194,35 +204,39 @@ def _settle(trial: _Trial, state: _State) -> tuple[bool, Finding]:
         if state.rounds == 1 or (report.growing and state.rounds < _ROUNDS):
             trial.batch = max(1, trial.batch // 2)  # a second round, half as long again, must confirm it
             return False, finding
-        raise LeakDetected(_message(finding, state), _explained(finding, state))
+        finding = _explained(trial, finding, state)
+        raise LeakDetected(_message(finding), finding)
     if judged.verdict is Verdict.WARMING_UP and fill is None and state.rounds < _ROUNDS:
         trial.batch = min(4 * _MAX_BATCH, trial.batch * 2)
         return False, finding
     return True, finding
 
 
-def _explained(finding: Finding, state: _State) -> Finding:
-    from dataclasses import replace
-
-    after = census.take()
-    grown = census.compare(state.census, after)[:5]
-    culprit = newest.culprit(grown)
-    examples = newest.examples(state.census, after, culprit) if culprit else []
-    try:
-        groups = holders.find_holders(examples).groups[:3] if examples else ()
-    finally:
-        examples.clear()
+def _explained(trial: _Trial, finding: Finding, state: _State) -> Finding:
+    """The finding with what grew since the warm-up and who holds it."""
+    kind = finding.memory_kind
+    found = growth.explain(
+        state.census,
+        census.take(),
+        calls=trial.calls,
+        blocks=trial.gained("blocks"),
+        size=trial.gained("heap"),
+        native=kind == "native_heap",
+        exclude=[trial, trial.__dict__, state, state.__dict__, finding, finding.extra],
+    )
+    groups = found.holders
     return replace(
         finding,
         verdict=Verdict.LEAKING,
-        grown=grown,
-        culprit_type=culprit,
-        holders=tuple(groups),
-        advice=advice.advise(groups[0] if groups else None, finding.memory_kind),
+        memory_kind="container_buffer" if kind == "native_heap" and found.container_bytes else kind,
+        grown=found.grown,
+        culprit_type=found.culprit,
+        holders=groups,
+        advice=advice.advise(groups[0] if groups else None, kind, found.culprit),
     )
 
 
-def _message(finding: Finding, state: _State) -> str:
+def _message(finding: Finding) -> str:
     from .reports.text import finding_lines
 
-    return "\n".join(finding_lines(_explained(finding, state), width=100))
+    return "\n".join(finding_lines(finding, width=100))

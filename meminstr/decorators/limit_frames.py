@@ -61,7 +61,7 @@ def checked(function: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
 
 
 @_hidden
-def checked_coroutine(function: Callable[..., Any], guard: Guard, slow: Callable[..., Any]) -> Callable[..., Any]:
+def checked_coroutine(guard: Guard, function: Callable[..., Any], slow: Callable[..., Any]) -> Callable[..., Any]:
     """`checked` for a coroutine function; ``slow`` is the general frame for whoever has no young reading."""
     clock = guard.services.readings.clock
 
@@ -85,7 +85,7 @@ def checked_coroutine(function: Callable[..., Any], guard: Guard, slow: Callable
 
 
 @_hidden
-def checked_generator(function: Callable[..., Any], guard: Guard, slow: Callable[..., Any]) -> Callable[..., Any]:
+def checked_generator(guard: Guard, function: Callable[..., Any], slow: Callable[..., Any]) -> Callable[..., Any]:
     """`checked` for a generator function; one that starts on a young reading is judged at its end, not at its steps.
 
     After one that took long the next gets readings, and steps, of its own.

@@ -141,13 +141,10 @@ class MemoryLimited:
                 make = checked
             return functools.update_wrapper(make(function, guard), function)
         around = _Around(self, function, kind)
-        frame = None
+        frame: Callable[[Any, Callable[..., Any]], Any] | None = None
         if self.limit.mode == "check" and kind in ("coroutine", "generator") and self.limit.wait_seconds is None:
             make_frame = checked_coroutine if kind == "coroutine" else checked_generator
-
-            def frame(inner: Any, slow: Any) -> Any:
-                return make_frame(inner, around.guard, slow)
-
+            frame = functools.partial(make_frame, around.guard)
         wrapped = instrument(function, around, frame=frame)
         if kind == "coroutine" and self.limit.wait_seconds is not None:
             return functools.update_wrapper(admitted(wrapped, around.guard), function)

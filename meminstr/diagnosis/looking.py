@@ -23,6 +23,7 @@ from ..settings import current
 from ..snapshot import SubjectRecord
 from ..verdict import Finding, Verdict
 from .confirming import confirmed
+from . import overdue, tracing
 from .containers import CENSUS_SECONDS, bounded_fill, note_containers
 from .figures import Room, finding_of
 from .reckoning import Latch, judge_class, judge_function, reckon, settled
@@ -43,6 +44,8 @@ def install() -> None:
 def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     """Judge one subject if a look is due; act on a change.  Raises only what ``on_leak="raise"`` asks for."""
     state = subject.state
+    overdue.check(tracker)
+    tracing.check(tracker)
     if subject.samples < state.get("next_look", _FIRST):
         return
     state["next_look"] = subject.samples + max(1, subject.samples // 7)

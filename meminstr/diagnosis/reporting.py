@@ -24,6 +24,7 @@ from ..settings import current
 from ..snapshot import Snapshot
 from ..verdict import Finding, Verdict
 from .confirming import dead_of
+from . import tracing
 from .containers import bounded_fill
 from .explaining import census_now, explain_class, explain_function, explain_process, watched
 from .figures import Room, finding_of
@@ -34,13 +35,17 @@ from .taking import record_of, take
 _BLOCKS_PER_OBJECT = 4.0
 
 
-def report(diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMemoryTracker | None = None) -> Report:
+def report(
+    diagnose: bool | str = True, baseline: Any = None, *, tracker: ControllerMemoryTracker | None = None
+) -> Report:
     """Judge everything instrumented so far.
 
     Args:
         diagnose: collect garbage first (unless the program switched the collector off), so that what has outlived its
             cleanup is known to be retained; and look for holders, birth sites and what grew, within the settings'
-            ``diagnose_seconds``.  False: figures and verdicts only, in milliseconds.
+            ``diagnose_seconds``.  False: figures and verdicts only, in milliseconds.  ``"allocations"``: also trace
+            allocations from here on, for a bounded time; asked for once more, the lines that kept memory are in
+            ``allocation_sites`` of the findings (see `diagnosis.tracing`).
         baseline: path of a file of accepted fingerprints; holders in it are marked ``known``.
         tracker: whose subjects (default: `meminstr.tracker`).
 
@@ -48,8 +53,10 @@ def report(diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMe
         A `Report`: print it, or ask it for `findings`, `leaks`, `to_json`, `to_html`.
 
     Raises:
-        UsageError: a baseline that cannot be read, or a tracker that is none.
+        UsageError: a baseline that cannot be read, a tracker that is none, or an unknown kind of diagnosis.
     """
+    if not isinstance(diagnose, bool) and diagnose != tracing.ALLOCATIONS:
+        raise UsageError(f'diagnose={diagnose!r} is not allowed: True, False or "allocations" is')
     if tracker is None:
         from ..registry import tracker as the_global_one
 
@@ -57,14 +64,16 @@ def report(diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMe
     if not isinstance(tracker, ControllerMemoryTracker):
         raise UsageError(f"tracker={tracker!r} is not allowed: a ControllerMemoryTracker, or None")
     known = _baseline(baseline)
+    sites = tracing.read(tracker, at_once=diagnose == tracing.ALLOCATIONS) if diagnose else None
     # read before the collection: all samples so far hold what awaits one, and a last sample without it would look like
     # growth given back
     reading = tracker.read_now()
     freed: dict[str, float] = {}
     dead: dict[str, dict[str, float]] = {}
-    collected = diagnose and gc.isenabled()
+    collected = bool(diagnose) and gc.isenabled()
     if collected:
         # a program that switched its collector off keeps its cycles: collecting them would change what it does
+        tracker.sampler.empty_free_lists()
         unreachable = gc.collect()
         dead = dead_of(tracker)
         after = tracker.sampler.now()
@@ -75,9 +84,13 @@ def report(diagnose: bool = True, baseline: Any = None, *, tracker: ControllerMe
         if not unreachable:
             freed["heap"] = 0.0
     with tracker.sampler.not_ours("reporting"):
-        made = _report(tracker, reading, diagnose, freed, dead, known)
+        made = _report(tracker, reading, bool(diagnose), freed, dead, known)
+        begins = diagnose == tracing.ALLOCATIONS and sites is None
+        made = tracing.attached(made, sites, begins)
         tracker.sampler.give_away(made)
-        return made
+    if begins:
+        tracing.begin(tracker)
+    return made
 
 
 def _report(

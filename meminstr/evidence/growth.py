@@ -87,6 +87,9 @@ def explain(
         everything = sorted([*types, *filled], key=lambda g: (-g.count, g.what, g.name))
         culprit = newest.culprit(everything)
         groups = _held(before, after, culprit, budget_seconds * _SHARES["holders"], [*ours, objects], clock)
+        if culprit is not None and not newest.is_telling(culprit):
+            # among lists and dicts there are always some that belong to nobody, ours mostly
+            groups = tuple(h for h in groups if h.root not in ("outside", "cycle", "unknown")) or groups
         containers = [r for r in rows if r[2].type not in untracked.BUFFERS]
         for gained, _, c in containers:
             if c.ident not in objects or c.ident not in paths:

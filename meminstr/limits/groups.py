@@ -2,8 +2,9 @@
 
 Only groups made here are ever written to.  One is made where all of this is so: our own group, or the one above it
 (with systemd's ``DelegateSubgroup=``), already hands the memory controller down, and its folder may be written to;
-for root, who may write everywhere, the one above must also bear systemd's mark of delegation.  Enabling the controller, or moving ourselves, would change groups that are not ours: then there is simply no group,
-and the kernel's data limit and the watch of `isolated` remain.
+for root, who may write everywhere, the one above must also bear systemd's mark of delegation.  Enabling the
+controller, or moving ourselves, would change groups that are not ours: then there is simply no group, and the
+kernel's data limit and the watch of `isolated` remain.
 
 Memory that was charged elsewhere stays there, so a worker is moved before it has loaded anything.
 Source: Linux, Documentation/admin-guide/cgroup-v2.rst, "Delegation", ``memory.max``, ``memory.events``.

@@ -7,7 +7,7 @@ tied by a no-break space.  Layout, colour and markup are left to the renderers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..units import MIB, format_bytes, format_count, format_duration
 from ..verdict import BirthSite, Counts, Finding, Holder, Interval, Verdict
@@ -233,9 +233,8 @@ def details(finding: Finding) -> list[tuple[str, str]]:
     elif finding.memory_kind:
         kind = safe(finding.memory_kind, 60)
         out.append(("what", _MEMORY.get(kind, kind.replace("_", " "))))
-    if finding.counts:
-        if "expected_dead" not in finding.extra:
-            out.append(("count", life(finding.counts, cleanup_of(finding))))
+    if finding.counts and "expected_dead" not in finding.extra:
+        out.append(("count", life(finding.counts, cleanup_of(finding))))
     for holder in sorted(finding.holders, key=lambda h: (h.known, -h.count))[:5]:
         out.append(("held by", _holder(holder)))
     for birth in finding.birth_sites[:3]:
@@ -243,12 +242,24 @@ def details(finding: Finding) -> list[tuple[str, str]]:
     for context in finding.contexts[:3]:
         tags = ", ".join(f"{safe(k, 40)}={safe(v, 80)}" for k, v in context.tags.items())
         out.append(("during", f"{tags} ({context.share:.0%})"))
+    for row in _allocation_sites(finding)[:5]:
+        out.append(("made at", row))
     for grown in finding.grown[:5]:
         more = f", {size(grown.bytes)}" if grown.bytes is not None else ""
         out.append(("grew", f"{safe(grown.name, 120)}: {signed(grown.count)} {_unit(grown.what)}{more}"))
     if finding.advice:
         out.append(("do", safe(finding.advice, 800)))
     return [(label, text) for label, text in out if text]
+
+
+def _allocation_sites(finding: Finding) -> list[str]:
+    sites = finding.extra.get("allocation_sites")
+    out = []
+    for site in sites if isinstance(sites, (list, tuple)) else ():
+        if isinstance(site, Mapping) and all(isinstance(site.get(key), int) for key in ("line", "bytes", "count")):
+            kept = f"{size(site['bytes'])} in {plural(site['count'], 'block')}"
+            out.append(f"{safe(site.get('file'), 120)}:{site['line']} ({kept} kept)")
+    return out
 
 
 def _unit(what: str) -> str:

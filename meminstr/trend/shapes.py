@@ -184,7 +184,7 @@ def _select(x: Floats, y: Floats) -> Shape:
             break
         if name == "hinge" and 0.6 * fit.late <= fit.early <= 1.6 * fit.late:
             return Shape("linear", 0, fit.late * per_x)
-        if name != "hinge" and fit.weight <= _SLIGHT * fit.late:
+        if name != "hinge" and abs(fit.weight) <= _SLIGHT * fit.late:
             # t and y both span one: the line rises by its slope.  It is the same on both sides of the jump, which is
             # no onset if it is small beside what grows
             return Shape("linear", 0, fit.late * per_x)

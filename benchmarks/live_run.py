@@ -18,7 +18,6 @@ from array import array
 from typing import Any
 
 RIVAL_EVERY = 20
-_WARM = 10_000
 
 
 def truth(name: str, seed: int, calls: int) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def live(name: str, seed: int, calls: int, every: int, classes: bool) -> dict[st
     if classes:
         meminstr.track_instantiations(workloads.Tracked)
     w = workloads.make(name, seed)
-    at = 0
+    at = half = 0
     fired: list[tuple[int, dict[str, Any]]] = []
 
     def on_leak(finding: Any) -> None:
@@ -84,6 +83,9 @@ def live(name: str, seed: int, calls: int, every: int, classes: bool) -> dict[st
         if at % RIVAL_EVERY == 0:
             readings[at // RIVAL_EVERY] = reader.read()
         step(at)
+        if at == calls // 2:
+            half = len(getattr(w, "L", ()))
+    kept = (len(getattr(w, "L", ())) - half) / (calls - calls // 2)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     tracker = meminstr.tracker
     cost = tracker.sampler.cost_seconds()
@@ -100,6 +102,7 @@ def live(name: str, seed: int, calls: int, every: int, classes: bool) -> dict[st
         "hard": w.hard,
         "declared": list(w.rate),
         "calls": calls,
+        "kept": kept,
         "classes": classes,
         "fired": fired,
         "findings": [{k: v for k, v in f.items() if k not in ("history", "birth_sites")} for f in findings],

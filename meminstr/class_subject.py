@@ -87,7 +87,7 @@ class ClassSubject:
             self._history(float(constructed), after)
         self._due = constructed + constructed / MUST
         sampler.keep(after)
-        sampler.budget.spent += max(0.0, sampler.clock() - after[3]) * 2
+        sampler.budget.charge(max(0.0, sampler.clock() - after[3]) * 2)
         sampler.release(before)
         sampler.release(after)
         if self.on_sample is not None:

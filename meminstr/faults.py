@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
+from os.path import dirname, sep
 from typing import Any
 
 logger = logging.getLogger("meminstr")
 logger.addHandler(logging.NullHandler())
 
 _MAX_KINDS = 50
+_FOLDER = dirname(__file__) + sep
 _lock = threading.RLock()  # re-entrant: a logging handler of the user's may fail inside the log call below
 _counts: dict[tuple[str, str], int] = {}
 _messages: dict[tuple[str, str], str] = {}
@@ -56,3 +59,42 @@ def clear_faults() -> None:
     with _lock:
         _counts.clear()
         _messages.clear()
+
+
+def forget_faults_of_the_parent() -> None:
+    """In a forked child: no faults yet, and a fresh lock, as another thread may have held the old one at the fork."""
+    global _lock
+    _lock = threading.RLock()
+    clear_faults()
+
+
+def settle(where: str, error: Exception) -> None:
+    """What every ``except Exception`` around our own work in the program's thread does: note it, unless it is not ours.
+
+    A signal handler of the program's runs wherever its thread happens to be, in the middle of our lines too, and what
+    it raises (a timeout, say) is meant for the program.
+
+    Raises:
+        Exception: the error itself, when it came out of a signal handler.
+    """
+    if _of_a_signal_handler(error):
+        raise error
+    note_fault(where, error)
+
+
+def _of_a_signal_handler(error: BaseException) -> bool:
+    import signal  # not needed until something went wrong
+
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if all(code.co_filename.startswith(_FOLDER) for code in codes):
+        return False  # nothing but ours on the way: the usual case
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    inside = {id(code) for code in codes}
+    return any(id(code) in inside for code in map(_code_of, handlers) if code is not None)
+
+
+def _code_of(handler: Any) -> Any:
+    handler = getattr(handler, "func", handler)  # a partial
+    handler = getattr(handler, "__func__", handler)
+    method = getattr(handler, "__code__", None) is None and vars(type(handler)).get("__call__")
+    return getattr(method or handler, "__code__", None)

@@ -18,7 +18,7 @@ _SMALL = 512
 _SHARED = (type, type(sys), type(lambda: None), type(len), type((lambda: None).__code__), str)
 _BUFFERED = (list, dict, set, bytearray)
 _FREE_LISTED = (list, tuple, dict, float)
-_OURS = 3  # the list of nodes, the loop's name, the argument of getrefcount
+_OURS = 2  # the list of nodes, the argument of getrefcount
 _GC_HEADER = 16
 _NOTHING = (0, 0, 0)
 
@@ -57,8 +57,9 @@ def owned(result: Any, references: int) -> tuple[int, int, int] | None:
                 inside.append(0)
             inside[at] += 1
             below.append(at)
-    child = None
-    outside = [at > 0 and sys.getrefcount(node) - _OURS > inside[at] for at, node in enumerate(nodes)]
+    node = child = None
+    # by index: `enumerate` keeps the pair it gave last, and with it one more reference
+    outside = [at > 0 and sys.getrefcount(nodes[at]) - _OURS > inside[at] for at in range(len(nodes))]
     queue = [at for at, yes in enumerate(outside) if yes]
     for at in queue:
         for down in edges[at]:

@@ -20,7 +20,7 @@ from .calibration import calibrate
 from .class_subject import ClassSubject
 from .errors import UsageError
 from .evidence.expected_dead import Watchlist
-from .faults import clear_faults, note_fault
+from .faults import forget_faults_of_the_parent, note_fault
 from .instrument.functions import instrument, instrumented
 from .instrument.ledger import Ledger
 from .instrument.switches import checked_every, sampling_switch
@@ -143,14 +143,15 @@ class ControllerMemoryTracker:
                 self.dropped += 1
                 return None
             wanted = name if name is not None else getattr(cls, "__qualname__", repr(cls))
-            for existing in self.classes.values():
-                if existing.follower.cls is cls:
-                    if name is not None and existing.name != name:
-                        raise UsageError(
-                            f"{cls.__qualname__} is followed as {existing.name!r} already, not as {name!r}: "
-                            "one class has one name"
-                        )
-                    return existing
+            known = self.ledger.followed.get(id(cls))
+            existing = self.classes.get(known.name) if known is not None else None
+            if existing is not None and existing.follower.cls is cls:
+                if name is not None and existing.name != name:
+                    raise UsageError(
+                        f"{cls.__qualname__} is followed as {existing.name!r} already, not as {name!r}: "
+                        "one class has one name"
+                    )
+                return existing
             if name is not None and name in self.classes:
                 raise UsageError(
                     f"name={name!r} is taken by class {self.classes[name].follower.cls.__qualname__}: "
@@ -332,7 +333,7 @@ class ControllerMemoryTracker:
 
 def _forked() -> None:
     try:
-        clear_faults()
+        forget_faults_of_the_parent()
         for one in list(_trackers):
             one.after_fork()
     except Exception as error:

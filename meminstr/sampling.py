@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import threading
 import time
 from array import array
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .faults import note_fault
+from .faults import note_fault, settle
 from .probes.budget import TimedProbe
 from .series import Series
 from .settings import current
@@ -41,13 +42,20 @@ class Budget:
     a program of weeks pays.  Not locked: a lost update under threads costs microseconds of accounting.
     """
 
-    __slots__ = ("_started", "credit", "share", "spent")
+    __slots__ = ("_mean", "_started", "credit", "share", "spent")
 
     def __init__(self, share: float, credit: float = 0.1) -> None:
         self.share = share
         self.credit = credit
         self.spent = 0.0
+        self._mean = 0.0
         self._started: float | None = None
+
+    def charge(self, seconds: float) -> None:
+        """Book one sample; what is beyond ten times the mean of those before was a wait for the processor."""
+        seconds = min(seconds, 10 * self._mean) if self._mean else seconds
+        self._mean += (seconds - self._mean) / 16 if self._mean else seconds
+        self.spent += seconds
 
     def left(self, now: float) -> float:
         """Seconds that may still be spent at time ``now``."""
@@ -90,6 +98,8 @@ class Sampler:
         self._next_history = 0.0
         self._lock = threading.Lock()
         self._buffers: list[array[float]] = []
+        self._empty_bracket: float | None = None
+        """Blocks that `not_ours` sees around nothing: what it holds itself at the second reading."""
 
     # ------------------------------------------------------------ readings
 
@@ -145,7 +155,7 @@ class Sampler:
                 into[index] = value - own[index] if value >= 0 else UNKNOWN
             except Exception as error:
                 into[index] = UNKNOWN
-                note_fault(f"probe {MEMORY_SIGNALS[index]}", error)
+                settle(f"probe {MEMORY_SIGNALS[index]}", error)
         into[3] = self.clock()
 
     def _recalibrate(self) -> None:
@@ -222,6 +232,9 @@ class Sampler:
         # The collector is held off meanwhile, so that all garbage made inside is young, and is collected at the end
         # by the youngest generation alone (at the cost of the objects made inside, whatever the heap's size).  Without
         # that, garbage of ours that dies later would be taken off twice: importing numpy makes 60,000 blocks of it.
+        if self._empty_bracket is None:
+            self._empty_bracket = 0.0
+            self._empty_bracket = self._around_nothing()
         before, after = self.buffer(), self.buffer()
         began, busy = self.clock(), time.thread_time()
         collects = gc.isenabled()
@@ -239,10 +252,22 @@ class Sampler:
             for index in range(len(MEMORY_SIGNALS)):
                 if before[index] >= 0 and after[index] >= 0:
                     self.own[index] += after[index] - before[index]
+            if before[1] >= 0 and after[1] >= 0:
+                self.own[1] -= self._empty_bracket
             self.release(before)
             self.release(after)
             # what this thread worked, where the clock went on because the processor was somebody else's
             self._book(purpose, min(self.clock() - began, time.thread_time() - busy))
+
+    def _around_nothing(self) -> float:
+        least = math.inf
+        for _ in range(8):
+            booked = self.own[1]
+            with self.not_ours():
+                pass
+            least = min(least, self.own[1] - booked)
+            self.own[1] = booked
+        return max(0.0, least)
 
     def empty_free_lists(self) -> None:
         """Have the interpreter drop what it keeps for reuse, and take that off the books.
@@ -281,7 +306,7 @@ class Sampler:
             self.release(after)
 
     def cost_seconds(self) -> float:
-        """What samples and looks took so far.  Imports (paid once) and reports (asked for) have accounts of their own."""
+        """What samples and looks took so far; imports, paid once, and reports, asked for, have their own accounts."""
         return self.budget.spent + self.analysis_seconds
 
     def _book(self, purpose: str, seconds: float) -> None:

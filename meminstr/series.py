@@ -220,7 +220,8 @@ class Series:
 
     def _slots(self, n: int) -> tuple[array[float], ...]:
         capacity = self.capacity
-        return tuple(self._columns[at : at + n] for at in range(0, 4 * capacity, capacity))
+        # spelled as a list: a tuple made of a generator leaves a block in the interpreter's free lists each time (3.11)
+        return tuple([self._columns[at : at + n] for at in range(0, 4 * capacity, capacity)])
 
     def _latest(self) -> tuple[array[float], array[float]]:
         kept = min(self.samples, RECENT)

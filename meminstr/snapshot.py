@@ -44,6 +44,8 @@ class SubjectRecord:
     deltas: Mapping[str, DeltaFacts]
     overlapped: bool = False
     """Whether other threads or calls ran during sampled calls, so that deltas may be theirs."""
+    seconds_each: float = 0.0
+    """Mean duration of its sampled calls."""
     horizon: float | None = None
     idle_seconds: float = 0.0
     """Since the last sampled call or construction."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .deltas import EARLY, Deltas
-from .faults import note_fault
+from .faults import settle
 from .instrument.functions import kind_of
 from .owned import owned
 from .sampling import MEMORY_SIGNALS, UNKNOWN, Sampler
@@ -24,6 +24,8 @@ SERIES_BYTES = 4096
 
 _NOTHING = (0, 0, 0)
 _OTHERS_SHARE = 0.05
+_CLOCKS_APART = 20e-6
+"""Seconds that the clocks of process and thread may differ by being read one after the other."""
 _TIME, _CPU = len(MEMORY_SIGNALS), len(MEMORY_SIGNALS) + 1
 MUST = 100
 """Whatever the budget says, a sample is taken when the calls have grown by this fraction since the last: a history
@@ -69,11 +71,12 @@ class FunctionSubject:
         self.samples = 0
         self.failures = 0
         self.skipped = 0
-        self.running = 0
         self.suspends = kind_of(function) != "call" if function is not None else False
         self.cpu_of_others = 0.0
         self.seconds = 0.0
         """In sampled calls: CPU seconds of other threads meanwhile, and wall seconds."""
+        self.mixed = 0
+        """Sampled calls in which another thread worked; their changes are not entered."""
         self.enabled = True
         self.calls: Callable[[], int] = _none
         self.calls_before = 0
@@ -95,36 +98,38 @@ class FunctionSubject:
                 self.skipped += 1
                 return None
             buffer = sampler.buffer()
-            self.running += 1
             sampler.read(buffer)
             if not self.samples:
                 self._history(0.0, buffer)
             buffer[_CPU] = _cpu_of_others() if threading.active_count() > 1 else UNKNOWN
             return buffer
         except Exception as error:
-            note_fault(f"sampling {self.name}", error)
+            settle(f"sampling {self.name}", error)
             return None
 
     def finish(self, token: array[float] | None, result: Any) -> None:
         """`leave` after a call that returned: what its result alone keeps alive is not left behind."""
         if token is None:
             return
-        sampler = self.sampler
-        after = sampler.buffer()
-        sampler.read(after)
         try:
+            after = self.sampler.buffer()
+            self.sampler.read(after)
             own = owned(result, self.fresh_references)
         except Exception as error:
-            note_fault(f"sizing the result of {self.name}", error)
-            own = None
+            settle(f"reading memory after {self.name}", error)
+            return
         self._left(token, after, None, own)
 
     def leave(self, token: array[float] | None, error: BaseException | None) -> None:
         """Read memory after the call, enter the change and the level, and tell who looks."""
         if token is None:
             return
-        after = self.sampler.buffer()
-        self.sampler.read(after)
+        try:
+            after = self.sampler.buffer()
+            self.sampler.read(after)
+        except Exception as fault:
+            settle(f"reading memory after {self.name}", fault)
+            return
         self._left(token, after, error, _NOTHING)
 
     def _left(
@@ -136,15 +141,21 @@ class FunctionSubject:
     ) -> None:
         sampler = self.sampler
         try:
-            self.running -= 1
             if error is not None and not isinstance(error, GeneratorExit):
                 self.failures += 1
             calls = self.calls() - self.calls_before
+            seconds = after[_TIME] - token[_TIME]
+            mixed = False
             if token[_CPU] >= 0 and threading.active_count() > 1:
-                self.cpu_of_others += max(0.0, _cpu_of_others() - token[_CPU])
-            self.seconds += after[_TIME] - token[_TIME]
+                others = max(0.0, _cpu_of_others() - token[_CPU])
+                self.cpu_of_others += others
+                # another thread worked meanwhile: the change may be its own, and says nothing of this call
+                mixed = others > max(_CLOCKS_APART, _OTHERS_SHARE * seconds)
+            self.seconds += seconds
             with self._lock:
-                if own is not None:
+                if own is not None and mixed:
+                    self.mixed += 1
+                elif own is not None:
                     self.deltas.between(token)
                     token[1] += own[0] + self.idle_blocks
                     token[2] += own[2]
@@ -154,11 +165,11 @@ class FunctionSubject:
             self._due = calls + self.calls_before + calls / MUST
             sampler.keep(after)
             # the cost so far, without that of a look
-            sampler.budget.spent += max(0.0, sampler.clock() - after[3]) * 2
+            sampler.budget.charge(max(0.0, sampler.clock() - after[3]) * 2)
             sampler.release(token)
             sampler.release(after)
         except Exception as fault:
-            note_fault(f"sampling {self.name}", fault)
+            settle(f"sampling {self.name}", fault)
         if self.on_sample is not None and error is None:
             self.on_sample(self)
 
@@ -199,7 +210,7 @@ class FunctionSubject:
         """A forked child starts clean."""
         self._lock = threading.Lock()
         self.restart()
-        self.failures = self.skipped = self.running = 0
+        self.failures = self.skipped = 0
         self.state = {}
 
     def size_bytes(self) -> int:

@@ -18,8 +18,10 @@ from typing import Any
 
 from .diagnosis.figures import Room, finding_of
 from .diagnosis.reckoning import Reckoned
+from .diagnosis.tracing import with_sites
 from .errors import LeakDetected, UsageError
 from .evidence import advice, caches, census, growth
+from .evidence.allocations import AllocationSite, Window
 from .judgement import BoundedFill, Judgement, Policy, Signal, judge, prime
 from .sampling import Sampler
 from .series import Series
@@ -31,6 +33,9 @@ _ROUNDS = 3
 _WARM_CALLS, _WARM_ROUNDS = 5, 4
 """The fastest round tells what a call takes: one that a busy machine held up would make for too few calls."""
 _MAX_BATCH = 1000
+_CENSUS_SECONDS = 2.0
+"""At most: a test may wait, and half a census names nobody."""
+_MOST_TRACED = 200
 _SIGNALS = {"blocks": "block", "heap": "byte", "descriptors": "descriptor", "threads": "thread"}
 _FLOORS = {"blocks": 8, "heap": 16 * 1024, "descriptors": 4, "threads": 4}
 
@@ -89,12 +94,16 @@ class _Trial:
         return finding_of(Reckoned(record, judged), snapshot, Room(None, None))
 
 
-def assert_no_leak(function: Callable[..., Any], /, *args: Any, seconds: float = 1.0, **kwargs: Any) -> Finding:
+def assert_no_leak(
+    function: Callable[..., Any], /, *args: Any, seconds: float = 1.0, allocations: bool = True, **kwargs: Any
+) -> Finding:
     """Assert that calling a function leaves no memory, descriptor or thread behind.
 
     Args:
         function: called many times with ``args`` and ``kwargs``; it must be repeatable.
         seconds: about how long to try (a slow function is called at least 24 times).
+        allocations: of a function that leaks, trace some more calls (200 at most) with `tracemalloc` and tell the
+            lines that kept memory; a tracer that runs already is used and left running.
 
     Returns:
         The `Finding`, whose verdict is none of ``leaking`` and ``growing``.
@@ -115,12 +124,26 @@ def assert_no_leak(function: Callable[..., Any], /, *args: Any, seconds: float =
             trial.calls += trial.batch
             trial.read()
         done, finding = _settle(trial, state)
+        if finding.verdict is Verdict.LEAKING and done:
+            if allocations:
+                window, calls = Window(), _traced_calls(trial)
+                try:
+                    _repeat(function, args, kwargs, calls)
+                finally:
+                    sites = _kept(window, calls)
+                finding = with_sites(finding, sites)
+            raise LeakDetected(_message(finding), finding)
         if done:
             return finding
 
 
 async def assert_no_leak_async(
-    function: Callable[..., Awaitable[Any]], /, *args: Any, seconds: float = 1.0, **kwargs: Any
+    function: Callable[..., Awaitable[Any]],
+    /,
+    *args: Any,
+    seconds: float = 1.0,
+    allocations: bool = True,
+    **kwargs: Any,
 ) -> Finding:
     """The twin of `assert_no_leak` for coroutine functions; tasks left running count as a leak too."""
     _check(function, seconds)
@@ -144,8 +167,30 @@ async def assert_no_leak_async(
             trial.calls += trial.batch
             trial.read()
         done, finding = _settle(trial, state)
+        if finding.verdict is Verdict.LEAKING and done:
+            if allocations:
+                window, calls = Window(), _traced_calls(trial)
+                try:
+                    await repeat(calls)
+                finally:
+                    sites = _kept(window, calls)
+                finding = with_sites(finding, sites)
+            raise LeakDetected(_message(finding), finding)
         if done:
             return finding
+
+
+def _traced_calls(trial: _Trial) -> int:
+    return max(10, min(_MOST_TRACED, trial.batch))
+
+
+def _kept(window: Window, calls: int) -> list[AllocationSite]:
+    if gc.isenabled():
+        gc.collect()
+    sites = window.close()
+    most = max((site.bytes for site in sites), default=0)
+    # of what is left some is there by chance: a cache that was touched, the last call's result
+    return [site for site in sites if site.count >= calls / 2 or site.bytes >= most / 2]
 
 
 def _check(function: Any, seconds: Any) -> None:
@@ -185,13 +230,13 @@ def _begin(trial: _Trial, per_call: float, seconds: float) -> _State:
     trial.batch = max(1, min(_MAX_BATCH, int(budget / max(per_call, 1e-9))))
     trial.read()  # allocates what readings need, once
     trial.series.clear()
-    state = _State(caches.bounded_containers(), census.take())
+    state = _State(caches.bounded_containers(), census.take(_CENSUS_SECONDS))
     trial.read()
     return state
 
 
 def _settle(trial: _Trial, state: _State) -> tuple[bool, Finding]:
-    """Judge a round; go on for another where growth may still end, raise where it will not."""
+    """Judge a round: True when there is no more to be learnt from another.  Of a leak the finding says who holds it."""
     state.rounds += 1
     fill = None
     gained = trial.gained("blocks")
@@ -204,8 +249,7 @@ def _settle(trial: _Trial, state: _State) -> tuple[bool, Finding]:
         if state.rounds == 1 or (report.growing and state.rounds < _ROUNDS):
             trial.batch = max(1, trial.batch // 2)  # a second round, half as long again, must confirm it
             return False, finding
-        finding = _explained(trial, finding, state)
-        raise LeakDetected(_message(finding), finding)
+        return True, _explained(trial, finding, state)
     if judged.verdict is Verdict.WARMING_UP and fill is None and state.rounds < _ROUNDS:
         trial.batch = min(4 * _MAX_BATCH, trial.batch * 2)
         return False, finding
@@ -217,7 +261,7 @@ def _explained(trial: _Trial, finding: Finding, state: _State) -> Finding:
     kind = finding.memory_kind
     found = growth.explain(
         state.census,
-        census.take(),
+        census.take(_CENSUS_SECONDS),
         calls=trial.calls,
         blocks=trial.gained("blocks"),
         size=trial.gained("heap"),

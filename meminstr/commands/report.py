@@ -21,11 +21,14 @@ def add_parser(commands: Any) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the JSON instead of the text")
     form.add_argument("--html", metavar="OUT", help="write a page that needs no network to this file")
+    parser.add_argument("--baseline", metavar="FILE", help="mark what this file of accepted leaks knows")
+    parser.add_argument("--fail-on-new", action="store_true", help="exit with 1 if a leak is not in the baseline")
+    parser.add_argument("--write-baseline", metavar="FILE", help="accept all leaks of the report: write them there")
     parser.set_defaults(main=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Load the file and show it.
+    """Load the file and show it; 1 when a new leak was to be a failure and there is one.
 
     Raises:
         UsageError: the file is not there, or is no report, or the page cannot be written.
@@ -35,13 +38,18 @@ def execute(options: argparse.Namespace) -> int:
     from ..reports.model import Report
 
     report = Report.load(options.file)
+    if options.baseline is not None:
+        report = report.marked(options.baseline)
+    if options.write_baseline is not None:
+        report.to_baseline(options.write_baseline)
+    code = int(options.fail_on_new and bool(report.new_leaks))
     if options.html is not None:
         try:
             report.to_html(options.html)
         except OSError as error:
             raise UsageError(f"--html {options.html} cannot be written: {error.strerror or error}") from None
-        return 0
+        return code
     text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if options.json else str(report)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
-    return 0
+    return code

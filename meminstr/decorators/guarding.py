@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from ..errors import UsageError
-from ..faults import note_fault
+from ..faults import settle
 from ..instrument.functions import instrumented
 from ..instrument.switches import checked_every
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
@@ -84,8 +84,8 @@ def _first_look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
 
                 looking.install()
         except Exception as error:
+            settle("loading the diagnosis", error)  # a signal handler's error goes on, and the next sample tries again
             set_look_hook(None)
-            note_fault("loading the diagnosis", error)
 
 
 set_look_hook(_first_look)

@@ -21,7 +21,7 @@ from ..limits.call import Call
 from ..limits.guard import Guard
 from ..limits.interrupt import running_task
 from ..limits.policy import Limit, make_limit
-from ..limits.services import Services, process_services
+from ..limits.services import Services, process_services, settle
 from ..settings import current
 from .limit_frames import admitted, checked, checked_coroutine, checked_generator, guarded, guarded_in_threads
 
@@ -126,11 +126,13 @@ class MemoryLimited:
         return wrapped
 
     def _decorated(self, function: Any) -> Any:
+        from ..registry import on_uninstall
+
+        on_uninstall(settle)
         kind = kind_of(function)
         if self.limit.mode == "process":
             from ..limits.isolated import isolate
             from ..limits.workers import process_workers
-            from ..registry import on_uninstall
 
             on_uninstall(process_workers.close)
             return isolate(function, kind, self._make_guard(_name_of(function)))

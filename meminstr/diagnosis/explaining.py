@@ -127,7 +127,7 @@ def census_now(tracker: ControllerMemoryTracker) -> census.Census | None:
     """A census, if there is something to compare it with and a function that grew."""
     if not any(f.state.get("census") for f in list(tracker.functions.values())):
         return None
-    return census.take(budget_seconds=0.25)
+    return census.take(budget_seconds=0.25, clock=time.thread_time)
 
 
 def _gained(subject: FunctionSubject, signal: str) -> float:

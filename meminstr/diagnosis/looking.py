@@ -15,15 +15,15 @@ import time
 from ..class_subject import ClassSubject
 from ..errors import LeakDetected
 from ..evidence import caches, census
-from ..faults import note_fault
+from ..faults import note_fault, settle
 from ..judgement import FLOORS, Judgement, Policy, prime
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
 from ..sampling import Sampler
 from ..settings import current
 from ..snapshot import SubjectRecord
 from ..verdict import Finding, Verdict
-from .confirming import confirmed
 from . import overdue, tracing
+from .confirming import confirmed
 from .containers import CENSUS_SECONDS, bounded_fill, note_containers
 from .figures import Room, finding_of
 from .reckoning import Latch, judge_class, judge_function, reckon, settled
@@ -55,13 +55,15 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     state["looking"] = True
     finding = None
     try:
-        if _retained_something(subject):
+        with sampler.not_ours():
+            suspicious = _retained_something(subject)
+        if suspicious:
             prime_once(sampler)
             finding = _judge(tracker, subject)
         elif state.get("verdict") is not None:
             state["verdict"] = None
     except Exception as error:
-        note_fault(f"looking at {subject.name}", error)
+        settle(f"looking at {subject.name}", error)
     finally:
         state["looking"] = False
     if finding is not None:
@@ -170,7 +172,7 @@ def _until_it_matters(record: SubjectRecord, found: Judgement, horizon: float) -
 def first_census(tracker: ControllerMemoryTracker) -> None:
     """Count what there is before anything is suspected: a leak that is found later is compared with it."""
     if tracker.first_census is None:
-        tracker.first_census = census.take(budget_seconds=CENSUS_SECONDS)
+        tracker.first_census = census.take(budget_seconds=CENSUS_SECONDS, clock=time.thread_time)
 
 
 _primed = False

@@ -240,19 +240,16 @@ def _attributed(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], *, alo
             return one  # descriptors, threads: no deltas to ask
         share = shares.get(signal.name, {}).get(record.name)
         says = explained(shares.get(signal.name, {}), record.name, rate)
-        inside = _inside(record, signal.name, rate)
-        if record.overlapped:
-            # a change across one call may be another thread's: only windows of many calls can accuse; and work may have
-            # been handed to a thread, so a function that is alone is not acquitted by its own calls
-            if says == "unclear" and inside is False and not alone:
-                says = "another"
+        inside = _inside(record, signal.name, rate, _by_others(record, signal.name))
+        if record.overlapped and alone:
+            # work may have been handed to a thread: a function that is alone is not acquitted by its own calls
             inside = None
         if inside is True:
             one = replace(one, share=share)
             # with nobody else to blame the process's slope is the rate: objects that the caller made and the function
             # kept are lost by its calls too, though not made in them
             return one if alone else _with_own_rates(one)
-        if inside is False and says != "this":
+        if inside is False and (says != "this" or record.overlapped):
             return _acquitted(one, "between the calls, not in them" if alone else "elsewhere")
         if says in ("this", "collinear"):
             notes = one.notes
@@ -265,14 +262,38 @@ def _attributed(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], *, alo
     return one
 
 
-def _inside(record: SubjectRecord, signal: str, rate: float) -> bool | None:
-    """Whether sampled calls account for the rate: True, False, or None when they cannot tell."""
+def _by_others(record: SubjectRecord, signal: str) -> float:
+    """What others may be expected to leave behind during one sampled call, in units of the signal.
+
+    Samples in which another thread worked are not among the changes.  A call that is suspended has other calls inside
+    it: they grow as the process does in that time.
+    """
+    view = record.series.get(signal)
+    if not record.overlapped or view is None or len(view) < 2:
+        return 0.0
+    half = len(view) // 2
+    seconds = view.t[-1] - view.t[half]
+    grown = view.low[-1] - view.low[half]
+    return max(0.0, grown / seconds * record.seconds_each) if seconds > 0 else 0.0
+
+
+def _inside(record: SubjectRecord, signal: str, rate: float, others: float = 0.0) -> bool | None:
+    """Whether sampled calls account for the rate: True, False, or None when they cannot tell.
+
+    Args:
+        record: the function.
+        signal: what grows.
+        rate: its growth per call.
+        others: of a sampled change, what others are expected to have left meanwhile.
+    """
     facts = record.deltas[signal]
     if facts.samples < 8:
         return None
-    if facts.mean - facts.slack - _SURE * facts.error > 0.3 * rate:
+    if facts.mean - facts.slack - others - _SURE * facts.error > 0.3 * rate:
         return True
-    if facts.mean + _SURE * facts.error < 0.3 * rate and facts.samples * _events_per_call(record, signal) >= _SEEN:
+    # what others left is not sure to have been left in this very time: it may excuse no more than all of it
+    seen = facts.samples * _events_per_call(record, signal) >= _SEEN
+    if seen and facts.mean - others + _SURE * facts.error < 0.3 * rate:
         return False
     return None
 

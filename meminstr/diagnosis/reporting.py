@@ -13,6 +13,7 @@ from typing import Any
 
 from ..class_subject import ClassSubject
 from ..errors import UsageError
+from ..evidence.baseline import load, mark_finding
 from ..evidence.census import Census
 from ..faults import faults, note_fault
 from ..probes import process_meter
@@ -23,14 +24,13 @@ from ..seed_counts import each_bytes
 from ..settings import current
 from ..snapshot import Snapshot
 from ..verdict import Finding, Verdict
-from .confirming import dead_of
 from . import tracing
+from .confirming import dead_of
 from .containers import bounded_fill
 from .explaining import census_now, explain_class, explain_function, explain_process, watched
 from .figures import Room, finding_of
 from .reckoning import Reckoned, reckon, settled
 from .taking import record_of, take
-
 
 _BLOCKS_PER_OBJECT = 4.0
 
@@ -78,7 +78,7 @@ def report(
         dead = dead_of(tracker)
         after = tracker.sampler.now()
         freed = {name: reading[name] - after[name] for name in ("blocks", "heap") if name in reading and name in after}
-        # a full collection empties free lists too, a thousand blocks and more: what it gave back was garbage only as far
+        # a full collection empties free lists too, a thousand blocks or more: what it gave back was garbage only as far
         # as it found objects
         freed["blocks"] = min(freed.get("blocks", 0.0), _BLOCKS_PER_OBJECT * unreachable)
         if not unreachable:
@@ -122,17 +122,20 @@ def _report(
     latched = {name: leak for name, f in list(tracker.functions.items()) if (leak := f.state.get("leak")) is not None}
     reckoning = reckon(snapshot, horizon=settings.horizon, fills=fills, freed=freed, dead=dead, latched=latched)
     for one in reckoning.subjects:
-        if one.record is not None and (fill := fills.get(one.record.name)) is not None and not fill.remaining:
-            if one.judgement.verdict is Verdict.WARMING_UP:  # the growth so far was the cache's, what comes is not
-                tracker.functions[one.record.name].restart()
+        fill = fills.get(one.record.name) if one.record is not None else None
+        full = fill is not None and not fill.remaining
+        if one.record is not None and full and one.judgement.verdict is Verdict.WARMING_UP:
+            tracker.functions[one.record.name].restart()  # the growth so far was the cache's, what comes is not
     findings = []
     ends = time.perf_counter() + settings.diagnose_seconds
     for one in sorted([*reckoning.subjects, reckoning.process], key=lambda r: -r.judgement.verdict.severity):
         finding = _finding(tracker, settled(one), snapshot, room)
         if diagnose:
             finding = _explained(tracker, finding, max(0.05, ends - time.perf_counter()), after, one.through)
-        findings.append(_marked(finding, known))
-    findings += watched(tracker, max(0.05, ends - time.perf_counter())) if diagnose else []
+        findings.append(mark_finding(finding, known))
+    if diagnose:
+        found = watched(tracker, max(0.05, ends - time.perf_counter()))
+        findings += [mark_finding(finding, known) for finding in found]
     cost_seconds = tracker.sampler.cost_seconds()
     cpu = max(1e-9, tracker.cpu_seconds())
     return Report(
@@ -213,17 +216,7 @@ def _peak() -> int | None:
 def _baseline(path: Any) -> frozenset[str]:
     if path is None:
         return frozenset()
-    from ..evidence.baseline import load
-
-    return frozenset(load(path))
-
-
-def _marked(finding: Finding, known: frozenset[str]) -> Finding:
-    if not known or not finding.holders:
-        return finding
-    from dataclasses import replace
-
-    return replace(finding, holders=tuple(replace(h, known=h.fingerprint in known) for h in finding.holders))
+    return load(path)
 
 
 def _command() -> str | None:

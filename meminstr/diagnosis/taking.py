@@ -68,6 +68,7 @@ def record_of(subject: Subject, now: float, *, early: bool = True) -> SubjectRec
         series=series,
         deltas=_deltas(subject.deltas, early),
         overlapped=isinstance(subject, FunctionSubject) and subject.overlapped(),
+        seconds_each=subject.seconds / max(1, subject.samples) if isinstance(subject, FunctionSubject) else 0.0,
         horizon=subject.horizon,
         idle_seconds=idle,
         observed_seconds=observed,

@@ -2,8 +2,9 @@
 
 ``report(diagnose="allocations")`` opens the window after its own work.  It ends by itself after 1,000 guarded calls,
 a minute or 32 MiB of the tracer's memory; the next diagnosing report after that shows what was kept, and a second
-``report(diagnose="allocations")`` does so at once.  Ends are noticed at samples: without any guarded function or followed
-class the window stays open until that second report.  The tracer's memory is taken off the readings as meminstr's own.
+``report(diagnose="allocations")`` does so at once.  Ends are noticed at samples: without any guarded function or
+followed class the window stays open until that second report.  The tracer's memory is taken off the readings as
+meminstr's own.
 """
 
 from __future__ import annotations

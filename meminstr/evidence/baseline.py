@@ -1,5 +1,7 @@
 """Leaks that are known and accepted: a file of fingerprints, so that reports speak of what is new.
 
+A finding is known when each of its holders is; one of which no holder is known goes by its subject and kind of memory.
+
 The file is JSON, ``{"format": "meminstr-baseline", "version": 1, "accepted": [{fingerprint, path}]}``; the path is
 for the reader of the file, only the fingerprint decides.
 """
@@ -14,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UsageError
-from ..verdict import Holder
+from ..verdict import Finding, Holder
+from .fingerprint import fingerprint_of
 
 _FORMAT = "meminstr-baseline"
 _VERSION = 1
@@ -49,24 +52,66 @@ def save(path: str | os.PathLike[str], holders: Iterable[Holder]) -> int:
         The number of fingerprints written.
 
     Raises:
-        OSError: the directory cannot be written.
+        UsageError: the directory cannot be written.
     """
-    rows = {h.fingerprint: h.path for h in holders if h.fingerprint is not None}
+    return _write(path, {h.fingerprint: h.path for h in holders if h.fingerprint is not None})
+
+
+def save_findings(path: str | os.PathLike[str], findings: Iterable[Finding]) -> int:
+    """Write the fingerprints of `findings` as accepted, replacing the file in one step.
+
+    Returns:
+        The number of fingerprints written.
+
+    Raises:
+        UsageError: the directory cannot be written.
+    """
+    rows: dict[str, str] = {}
+    for finding in findings:
+        held = {h.fingerprint: h.path for h in finding.holders if h.fingerprint is not None and h.root != "unknown"}
+        rows.update(held or {fingerprint(finding): f"{finding.subject_kind} {finding.subject}"})
+    return _write(path, rows)
+
+
+def fingerprint(finding: Finding) -> str:
+    """Of a finding by itself, the same in the next run and on another machine."""
+    return fingerprint_of(f"{finding.subject_kind} {finding.subject}", finding.memory_kind or "")
+
+
+def mark_finding(finding: Finding, accepted: frozenset[str]) -> Finding:
+    """The finding with what is accepted marked: its holders, and itself (``known`` in `extra`) when all of it is."""
+    if not accepted:
+        return finding
+    held = mark((h for h in finding.holders), accepted)
+    reached = [h for h in held if h.root != "unknown"]
+    known = all(h.known for h in reached) if reached else fingerprint(finding) in accepted
+    extra = {**finding.extra, "known": True} if known else finding.extra
+    return replace(finding, holders=held, extra=extra)
+
+
+def is_known(finding: Finding) -> bool:
+    """Whether `mark_finding` found all of it accepted."""
+    return finding.extra.get("known") is True
+
+
+def _write(path: str | os.PathLike[str], rows: dict[str, str]) -> int:
     data = {
         "format": _FORMAT,
         "version": _VERSION,
         "accepted": [{"fingerprint": key, "path": rows[key]} for key in sorted(rows)],
     }
     target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".new")
+    name = None
     try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".new")
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump(data, stream, indent=1)
             stream.write("\n")
         os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        raise UsageError(f"{os.fspath(path)} cannot be written: {error.strerror or error}") from None
     return len(rows)
 
 

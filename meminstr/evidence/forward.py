@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -21,14 +22,25 @@ _WIDE = 4_000
 _VERY_WIDE = 50_000
 """A container of more is not even looked into before that: a copy of its members would be a pause."""
 _SIZED = (dict, list, tuple, set, frozenset)
+_LONG = 150
+"""Steps kept of each end of a very long way."""
 _CHECK_EVERY = 2_000
 """References looked at between two looks at the clock: some hundred microseconds."""
+
+
+class Gap:
+    """Stands in a chain for the many steps that were left out."""
+
+    __slots__ = ()
+
+
+GAP = Gap()
 
 
 class ForwardMap:
     """Objects reached from the roots, each with the object through which it was reached first."""
 
-    __slots__ = ("_arrays", "_clock", "_frontier", "_next", "_wide", "own", "parent", "reached", "targets")
+    __slots__ = ("_arrays", "_clock", "_frontier", "_next", "_through", "_wide", "own", "parent", "reached", "targets")
 
     def __init__(self, roots: Roots, targets: set[int], own: set[int], clock: Callable[[], float]) -> None:
         self.reached: dict[int, Any] = {}
@@ -41,7 +53,9 @@ class ForwardMap:
         self._frontier: list[Any] = []
         self._next: list[Any] = []
         self._wide: list[Any] = []
+        self._through: list[Any] = []
         own.update(map(id, (self.reached, self.parent, targets, self._frontier, self._next, self._wide, roots.order)))
+        own.add(id(self._through))
         own.update((id(roots.modules), id(own)))
         for root in roots.order:
             if type(root) is Root:
@@ -76,8 +90,11 @@ class ForwardMap:
                 self._frontier, self._next = self._next, self._frontier
             elif self._wide and (most is None):
                 self._look_into_wide(deadline)
+            elif self._through and most is None:
+                # nothing else leads to the others: they hang on the suspects found so far, as in a linked list
+                self._next, self._through = self._through, self._next
             else:
-                return not self._wide
+                return not (self._wide or self._through)
             if self._must_stop(deadline, most):
                 return False
 
@@ -144,17 +161,25 @@ class ForwardMap:
                 queue.append(child)
 
     def _record(self, key: int, child: Any, holder: Any) -> None:
-        # a suspect is a leaf: no path may lead through one suspect to another
+        # a suspect is a leaf as long as there are others to look into: the path to one should not lead through another
         self.reached[key] = child
         self.parent[key] = holder
         self.targets.discard(key)
+        self._through.append(child)
 
     def chain(self, obj: Any) -> list[Any]:
-        """The objects from the root down to `obj`, both included."""
-        steps = [obj]
-        seen = {id(obj)}
-        while (holder := self.parent.get(id(steps[-1]))) is not None and id(holder) not in seen:
-            seen.add(id(holder))
-            steps.append(holder)
+        """The objects from the root down to `obj`, both included; of a very long way both ends, with `GAP` between."""
+        below = [obj]
+        parent = self.parent
+        while len(below) < _LONG and (holder := parent.get(id(below[-1]))) is not None:
+            below.append(holder)
+        above: deque[Any] = deque(maxlen=_LONG)
+        step, left_out = below[-1], 0
+        # parents were reached before their children, so this ends
+        while (holder := parent.get(id(step))) is not None:
+            step = holder
+            left_out += len(above) == _LONG
+            above.append(step)
+        steps = below + ([GAP] if left_out else []) + list(above)
         steps.reverse()
         return steps

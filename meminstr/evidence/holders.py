@@ -32,6 +32,10 @@ _NEAR = 30_000
 """Objects on the map before the backward walk begins: some 40 ms."""
 _REPRESENTATIVES = 16
 _LONGEST_PAUSE = 0.15
+_OF_BACKWARD = 0.6
+"""Share of the time left, for the first walk upwards."""
+_OVERTIME = 0.05
+"""Seconds beyond the deadline, for naming what was reached already."""
 _HANDLERS = (types.FunctionType, types.MethodType, functools.partial)
 _FROZEN_BY_PYTHON = 1_000
 """Python 3.12 itself starts with some hundred objects frozen; `gc.freeze` freezes tens of thousands."""
@@ -169,7 +173,10 @@ class _Search:
     def _round(self, scan_seconds: float) -> None:
         chosen = self._representatives()
         self.own.add(id(chosen))
-        walk = BackwardWalk(self.map.reached, self.own, self.clock, self.deadline, scan_seconds)
+        now = self.clock()
+        # a way of thousands of steps is none for this walk: time must be left for the other one
+        until = self.deadline if self.walked_far else now + _OF_BACKWARD * (self.deadline - now)
+        walk = BackwardWalk(self.map.reached, self.own, self.clock, until, scan_seconds)
         walk.run(chosen)
         lost = [obj for obj in chosen if not walk.solved(obj)]
         self.own.add(id(lost))
@@ -243,6 +250,8 @@ class _Search:
         for key, obj in list(self.left.items()):
             if key not in self.map.reached:
                 continue
+            if self.clock() > self.deadline + _OVERTIME:
+                return
             holder = self.map.parent.get(key)
             place = (id(holder), type(obj))
             path = by_holder.get(place) if is_a(holder, (list, tuple, dict, set, frozenset)) else None

@@ -311,8 +311,11 @@ def _by_name_of_type(cls: type, child: Any) -> Edge | None:
         return Edge("", role=_PER_THREAD) if type(child) is dict else None
     if name == "numpy.ndarray":
         return _STAR
-    if name in ("_asyncio.Task", "_asyncio.Future") and type(child) in _FRAMES:
-        return Edge("")
+    if name in ("_asyncio.Task", "_asyncio.Future"):
+        if type(child) in _FRAMES:
+            return Edge("")
+        if issubclass(type(child), BaseException):
+            return Edge("._exception")
     return None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from dataclasses import dataclass
 from typing import Any
 
 from .fingerprint import fingerprint_of
+from .forward import GAP
 from .naming import Edge, Role, edge, frame_label
 from .roots import Root, Roots
 from .safe import class_dict, is_a, type_name
@@ -20,6 +22,7 @@ _ENDS: tuple[tuple[tuple[type, ...], str], ...] = (
 )
 _LONGEST_LOOP = 8
 """Steps that are looked for as one turn of a chain: exception, traceback, frame, future and back takes five."""
+_SURELY = 4
 _SUSPECT_MARKS = (".__traceback__", ".__closure__", "<coroutine", "<generator", "<async_generator", "<frame")
 
 
@@ -43,6 +46,10 @@ def path_of(chain: list[Any], roots: Roots, kind: str | None = None) -> Path:
     held_in_class = False
     stars: list[int] = []
     for holder, child in zip(chain[start:], chain[start + 1 :], strict=False):
+        if child is GAP or holder is GAP:
+            pieces += ["…"] if child is GAP else []
+            role = None
+            continue
         step = named(holder, child, role)
         role = step.role
         held_in_class = held_in_class or (is_a(holder, type) and step.role == "attrs" and root == "module")
@@ -52,7 +59,7 @@ def path_of(chain: list[Any], roots: Roots, kind: str | None = None) -> Path:
             stars.append(len(pieces))
         pieces.append(step.text)
     pieces, stars = _shortened(pieces, stars)
-    path = "".join(pieces).removeprefix(".")
+    path = re.sub("…{2,}", "…", "".join(pieces)).removeprefix(".")
     held = type_name(type(chain[-1]))
     return Path(
         path,
@@ -195,7 +202,8 @@ def _shortened(pieces: list[str], stars: list[int]) -> tuple[list[str], list[int
             times = 1
             while index and pieces[index + times * width : index + (times + 1) * width] == piece:
                 times += 1
-            if times > 2 or (times == 2 and width == 1 and not piece[0].startswith("[")):
+            # two turns may be chance where a turn is short: `[*][*]`, `.left.right.left.right`
+            if times > 2 or (times == 2 and (width >= _SURELY or (width == 1 and not piece[0].startswith("[")))):
                 kept.extend(len(out) + offset for offset in range(width) if index + offset in stars)
                 out.extend(piece)
                 out[-1] += "…"

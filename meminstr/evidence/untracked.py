@@ -1,6 +1,6 @@
 """Containers and buffers that the collector does not list: dicts of plain values, bytearrays, arrays, in-memory files.
 
-A dict of strings and numbers is not tracked until something else is put into it, and a buffer never is; both are
+A dict of strings and numbers is not tracked until something else is put into it, and most buffers never are; both are
 reached through the tracked objects that hold them.
 """
 
@@ -21,7 +21,7 @@ _SIZES: dict[type, Callable[[Any], int]] = {
     dict: dict.__len__,
     bytearray: bytearray.__len__,
     array.array: array.array.__len__,
-    io.BytesIO: lambda obj: obj.getbuffer().nbytes,
+    io.BytesIO: io.BytesIO.__sizeof__,
     io.StringIO: io.StringIO.__sizeof__,
 }
 BUFFERS = frozenset(("bytearray", "array", "BytesIO", "StringIO", "ndarray"))
@@ -48,7 +48,7 @@ def find(
         if clock() > deadline:
             return rows, False
         for obj in [o for o in gc.get_referents(*tracked[start : start + _SLICE]) if type(o) in wanted]:
-            if id(obj) in seen or gc.is_tracked(obj):
+            if id(obj) in seen or (type(obj) is dict and gc.is_tracked(obj)):
                 continue
             seen.add(id(obj))
             row = _measured(obj, large)
@@ -67,5 +67,5 @@ def _measured(obj: Any, large: int) -> tuple[Any, int, int] | None:
         # what it takes now: a buffer grows ahead of its content
         size = max(entries, size_of(obj))
         return (obj, entries, size) if size >= _LEAST_BYTES else None
-    except (ValueError, BufferError, AttributeError):  # a closed file
+    except (ValueError, AttributeError):  # a closed file, an array in the making
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LeakDetected
-from ..faults import note_fault
+from ..faults import settle
 
 if TYPE_CHECKING:
     from .classes import ClassFollower, ClassObserver
@@ -90,7 +90,7 @@ class Sampler:
         try:
             observer.sampled(self._follower, number, "before")
         except Exception as error:
-            note_fault(f"observer of {self._follower.name}", error)
+            settle(f"observer of {self._follower.name}", error)
         return number
 
     def after(self, instance: Any, raw: int, token: int | None) -> None:
@@ -109,7 +109,7 @@ class Sampler:
                     leak = asked_for  # raised when all is noted and armed: the program may go on
                 observer.born(self._follower, instance)
             except Exception as error:
-                note_fault(f"observer of {self._follower.name}", error)
+                settle(f"observer of {self._follower.name}", error)
         if observer is None:
             self._shared["_mi_arm_at"] = raw + _FAR
         elif raw >= self._shared["_mi_arm_at"]:

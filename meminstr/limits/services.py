@@ -132,6 +132,12 @@ def process_services() -> Services:
     return services
 
 
+def settle() -> None:
+    """Unless calls are being watched: end the thread that lingers after the last, and give its signal back now."""
+    if _services is not None:
+        _services.watcher.settle()
+
+
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()

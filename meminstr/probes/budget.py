@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 
 from ..errors import UsageError
-from ..faults import note_fault
+from ..faults import settle
 from .base import Kind, Probe, Unit, checked_reading
 
 _WEIGHT = 0.125
@@ -139,7 +139,10 @@ class TimedProbe:
         return self.read()
 
     def read(self) -> int | None:
-        """A reading, whatever it costs (it is paid for afterwards); None when it failed.  Never raises."""
+        """A reading, whatever it costs (it is paid for afterwards); None when it failed.
+
+        Raises only what a signal handler of the program's raised meanwhile.
+        """
         started = self._clock()
         # a claim, not a lock: a thread or a collector's callback that comes here meanwhile finds it not due,
         # and nothing can stay locked in a forked child
@@ -161,9 +164,10 @@ class TimedProbe:
             self.failures += 1
             self._failed_in_a_row += 1
             rest = max(rest, self._pause())
-            note_fault(f"probe {self.probe.name}", error)
         self._read_at = ended
         self._next_at = ended + rest
+        if error is not None:
+            settle(f"probe {self.probe.name}", error)
         return value
 
     def _account(self, cost: float) -> float:

@@ -6,9 +6,10 @@ The facts are in `record.Record`; this adds the forms a report takes and how sev
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..evidence import baseline
 from . import html, json, text
 from .files import StrPath, read_text, write_text
 from .merge import merged_fields
@@ -54,6 +55,23 @@ class Report(Record):
         if path is not None:
             write_text(path, out)
         return out
+
+    def marked(self, path: StrPath) -> Report:
+        """The same report with what a baseline accepts marked as known.
+
+        Raises:
+            UsageError: the file is there and is no baseline.
+        """
+        accepted = baseline.load(path)
+        return replace(self, findings=tuple(baseline.mark_finding(f, accepted) for f in self.findings))
+
+    def to_baseline(self, path: StrPath) -> int:
+        """Write a baseline that accepts all leaks of this report; returns the number of fingerprints.
+
+        Raises:
+            UsageError: the path cannot be written to.
+        """
+        return baseline.save_findings(path, self.leaks)
 
     @classmethod
     def from_dict(cls, data: Any) -> Report:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UsageError
+from ..evidence import baseline
 from ..verdict import Finding, Interval, Verdict, plain, read_record
 
 FORMAT = "meminstr-report"
@@ -78,6 +79,11 @@ class Record:
     def leaks(self) -> tuple[Finding, ...]:
         """The findings whose verdict is ``leaking``, and no others."""
         return tuple(f for f in self.findings if f.verdict is Verdict.LEAKING)
+
+    @property
+    def new_leaks(self) -> tuple[Finding, ...]:
+        """The leaks that are not accepted in the baseline that the report was made with, or `marked` with."""
+        return tuple(f for f in self.leaks if not baseline.is_known(f))
 
     def finding(self, subject: str, subject_kind: str | None = None) -> Finding | None:
         """The finding of `subject` (the worst, where a name stands for several), or None."""

@@ -138,8 +138,8 @@ def held_by(finding: Finding) -> str | None:
 
 
 def main_holder(finding: Finding) -> Holder:
-    """The holder group with the most objects, those accepted in the baseline last."""
-    return max(finding.holders, key=lambda h: (not h.known, h.count))
+    """The holder group with the most objects; those accepted in the baseline, and those not reached, last."""
+    return max(finding.holders, key=lambda h: (not h.known, h.root != "unknown", h.count))
 
 
 def site(birth: BirthSite) -> str:
@@ -235,7 +235,7 @@ def details(finding: Finding) -> list[tuple[str, str]]:
         out.append(("what", _MEMORY.get(kind, kind.replace("_", " "))))
     if finding.counts and "expected_dead" not in finding.extra:
         out.append(("count", life(finding.counts, cleanup_of(finding))))
-    for holder in sorted(finding.holders, key=lambda h: (h.known, -h.count))[:5]:
+    for holder in sorted(finding.holders, key=lambda h: (h.known, h.root == "unknown", -h.count))[:5]:
         out.append(("held by", _holder(holder)))
     for birth in finding.birth_sites[:3]:
         out.append(("born at", f"{site(birth)} in {safe(birth.function, 80)} ({birth.share:.0%})"))
@@ -294,6 +294,9 @@ def conclusion(record: Record) -> str:
         text = "Nothing was instrumented, or nothing of it has run: no function and no class has been judged."
     else:
         text = f"No leak is proven; {_tally(subjects)}."
+    accepted = [f for f in leaking if f.extra.get("known") is True]
+    if accepted:
+        text += f" Accepted in the baseline: {_names(accepted)}."
     if growing:
         text += f" Growing, to be watched: {_names(growing)}."
     return text + _time_left(record)

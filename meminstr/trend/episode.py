@@ -287,6 +287,6 @@ def _settled(x: Floats, kept: Floats, floor: float, begin: float, stride: int) -
 
 def columns(*slots: Sequence[float]) -> tuple[Floats, ...]:
     """Copies of slot columns as arrays, slots at an equal x (possible at one only by merging) left out."""
-    arrays = tuple(np.array(column, dtype=float) for column in slots)
+    arrays = tuple([np.array(column, dtype=float) for column in slots])
     keep = np.append(np.diff(arrays[0]) > 0, True)
-    return arrays if keep.all() else tuple(a[keep] for a in arrays)
+    return arrays if keep.all() else tuple([a[keep] for a in arrays])

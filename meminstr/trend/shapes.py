@@ -127,7 +127,7 @@ def _fit_all(t: Floats, y: Floats) -> tuple[dict[str, _Fit], NDArray[np.intp]]:
         "linear": _Fit(y - slope * line, 3, slope, slope, 0),
     }
     hinge, bend = _two(np.maximum(0.0, t[None, :] - at[:, None]), line, y, 5)
-    fits["hinge"] = hinge._replace(late=hinge.early + bend)
+    fits["hinge"] = _Fit(hinge.residuals, 5, hinge.early, hinge.early + bend, hinge.at, hinge.weight)
     after = (np.arange(len(t))[None, :] >= knots[:, None]).astype(float)
     fits["jump"] = _two(after, line, y, 5)[0]
     saturating = 1 - np.exp(-t[None, :] / _TAUS[:, None])

@@ -5,6 +5,7 @@ import ctypes
 import functools
 import os
 import threading
+import tracemalloc
 
 import pytest
 
@@ -228,3 +229,47 @@ def test_a_collector_that_is_off_stays_off():
 def test_the_global_tracker_is_not_involved():
     passes(lambda: None)
     assert not meminstr.tracker.functions
+
+
+def keeps(into):
+    into.append(["kept", len(into)])  # the line
+
+
+def test_the_lines_that_kept_memory_are_told():
+    into = []
+    with pytest.raises(LeakDetected) as caught:
+        assert_no_leak(keeps, into, seconds=0.3)
+    sites = caught.value.finding.extra["allocation_sites"]
+    line = keeps.__code__.co_firstlineno + 1
+    assert (sites[0]["file"], sites[0]["line"]) == (__file__, line)
+    assert sites[0]["count"] >= 10
+    assert f":{line} (" in str(caught.value)
+    assert not tracemalloc.is_tracing()
+
+
+def test_a_tracer_that_runs_already_goes_on_running():
+    tracemalloc.start(2)
+    try:
+        with pytest.raises(LeakDetected) as caught:
+            assert_no_leak(keeps, [], seconds=0.3)
+        assert tracemalloc.is_tracing()
+        assert any(s["file"] == __file__ for s in caught.value.finding.extra["allocation_sites"])
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_lines_are_told_when_they_are_not_wanted():
+    with pytest.raises(LeakDetected) as caught:
+        assert_no_leak(keeps, [], seconds=0.3, allocations=False)
+    assert "allocation_sites" not in caught.value.finding.extra
+
+
+def test_the_lines_of_a_coroutine_function_are_told():
+    into = []
+
+    async def handler():
+        keeps(into)
+
+    with pytest.raises(LeakDetected) as caught:
+        asyncio.run(assert_no_leak_async(handler, seconds=0.3))
+    assert any(s["file"] == __file__ for s in caught.value.finding.extra["allocation_sites"])

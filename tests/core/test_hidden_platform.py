@@ -1,4 +1,4 @@
-"""Where /proc, os.pread, resource, fork or the C heap's figures do not exist, meminstr decorates and reports all the same."""
+"""Where /proc, os.pread, resource, fork or the C heap's figures do not exist, it decorates and reports all the same."""
 
 import subprocess
 import sys
@@ -30,7 +30,9 @@ class Process:
 psutil.Process = Process
 psutil.virtual_memory = lambda: type('M', (), {'total': 8 << 30, 'available': 4 << 30})()
 """,
-    "windows": "import sys, wrapt, psutil, multiprocessing, sysconfig; sysconfig.get_config_vars(); sys.platform = 'win32'",
+    "windows": (
+        "import sys, wrapt, psutil, multiprocessing, sysconfig; sysconfig.get_config_vars(); sys.platform = 'win32'"
+    ),
 }
 
 PROGRAM = """

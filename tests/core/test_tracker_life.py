@@ -292,7 +292,8 @@ _FORK = """
         result = meminstr.report(diagnose=False)
         one, process = result.finding("one"), result.process
         return {
-            "calls": result.finding("step").calls, "constructed": one.counts.constructed, "retained": one.counts.retained,
+            "calls": result.finding("step").calls,
+            "constructed": one.counts.constructed, "retained": one.counts.retained,
             "pid": process.pid, "forked_from": result.extra.get("forked_from"), "faults": len(faults()),
             "notes": result.extra.get("notes", []), "breaches": len(result.breaches), "started": process.started_at,
             "seeds": meminstr.tracker.get_report()["total_instantiations"],
@@ -334,6 +335,35 @@ def test_a_forked_child_starts_clean_and_the_parent_does_not_notice():
     assert (parent["calls"], parent["constructed"], parent["retained"]) == (400, 401, 400)
     assert parent["forked_from"] is None
     assert (parent["breaches"], parent["faults"]) == (1, 1)
+
+
+def test_what_a_fork_starts_anew_is_started_anew(tracker):
+    """The same in this process, line by line; the test above is the proof."""
+
+    @leak_guard(every=1, tracker=tracker)
+    def step(i):
+        return i
+
+    @track_instantiations("one", tracker=tracker)
+    class One:
+        pass
+
+    kept = [One() for _ in range(50)]
+    loop(step, 50)
+    tracker.note_breach({})
+    report(tracker=tracker, diagnose=False)
+    tracker.after_fork()
+    assert tracker.parent_pid == tracker.pid == os.getpid()
+    counts = tracker.classes["one"].follower.counts()
+    assert (counts.constructed, counts.alive) == (0, 0)
+    assert tracker.breaches == []
+    assert tracker.sampler.series == {}
+    assert {s.samples for s in tracker.subjects()} == {0}
+    assert tracker.sampler.cost_seconds() == 0.0
+    loop(step, 10)
+    kept.append(One())
+    assert tracker.classes["one"].follower.counts().alive == 1
+    assert {s.samples for s in tracker.functions.values()} == {10}
 
 
 # ------------------------------------------------------------ its own size
@@ -518,7 +548,7 @@ def test_a_logging_handler_that_raises_does_not_reach_the_program(tracker):
 def test_a_fault_before_a_fork_handler_does_not_come_out(monkeypatch):
     from meminstr import registry
 
-    monkeypatch.setattr(registry, "clear_faults", lambda: 1 / 0)
+    monkeypatch.setattr(ControllerMemoryTracker, "after_fork", lambda self: 1 / 0)
     registry._forked()
     assert any(f["where"] == "after fork" for f in faults())
 

@@ -168,7 +168,7 @@ def test_a_failing_probe_is_a_fault_and_no_verdict(world, tracker):
         return i
 
     run(world, step, 100)
-    grow, world.grow = world.grow, lambda **_: None
+    world.grow = lambda **_: None
     world.values["blocks"] = OSError("gone")
     assert [step(i) for i in range(1000)] == list(range(1000))
     assert any("blocks" in f["where"] for f in faults())

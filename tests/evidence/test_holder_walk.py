@@ -310,3 +310,24 @@ def test_retained_bytes_count_what_only_the_suspect_holds(space):
     del shared
     (group,) = look(Big).groups
     assert 10 * 50_000 < group.retained_bytes < 10 * 52_000
+
+
+def test_suspects_that_hang_on_each_other_are_reached_through_the_first(shop):
+    class Turn:
+        def __init__(self, before):
+            self.before = before
+            self.row = [before]
+
+    last = None
+    turns = []
+    for _ in range(2000):
+        last = Turn(last)
+        turns.append(last)
+    shop.last = last
+    suspects = turns[::100]
+    del turns, last
+    holding = find_holders(suspects, budget_seconds=20, exclude=[suspects])
+    assert holding.complete
+    assert {group.root for group in holding.groups} == {"module"}
+    assert all(group.path.startswith("shop.last") and "…" in group.path for group in holding.groups)
+    assert len(max((group.path for group in holding.groups), key=len)) < 200

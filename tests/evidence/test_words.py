@@ -60,7 +60,8 @@ def test_there_is_always_something_to_say():
     [
         ("re._cache[*]", "512"),
         ("linecache.cache[*]", "clearcache"),
-        ("logging.Logger.manager.loggerDict[*].handlers[*].sink", "never forgets"),
+        ("logging.Logger.manager.loggerDict[*].handlers[*].sink", "removeHandler"),
+        ("logging.Logger.manager.loggerDict[*]", "never forgets"),
         ("sys.last_exc.__traceback__.<frame f>.x", "interactive"),
         ("app.__warningregistry__[*]", "warnings"),
         ("_pytest.x[*]", "pytest"),
@@ -155,7 +156,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UsageError, match="disk full"):
         baseline.save(file, [holder("b", fingerprint="f2")])
     assert baseline.load(file) == {"f1"}
     assert [p.name for p in tmp_path.iterdir()] == ["baseline.json"]

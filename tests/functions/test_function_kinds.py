@@ -248,7 +248,7 @@ def test_steps_are_asked_before_each_resumption_and_refusals_run_finally_blocks(
 
     def gen():
         try:
-            for i in range(10):
+            for i in range(10):  # noqa: UP028  # its own yield is what is resumed
                 yield i
         finally:
             done.append("finally")

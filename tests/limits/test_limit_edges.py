@@ -163,7 +163,7 @@ def test_a_grant_that_still_holds_is_not_judged(world):
     call = world.limited()(lambda: None)
     for _ in range(3):
         call()
-    guard = call.__closure__[[c for c in call.__code__.co_freevars].index("guard")].cell_contents
+    guard = call.__closure__[call.__code__.co_freevars.index("guard")].cell_contents
     before = guard.granted
     guard.promoted[sys._getframe()] = None
     guard.late(before)
@@ -603,7 +603,7 @@ def test_after_many_breaches_another_packages_tests_pass_in_the_same_process():
             keep = []
             while len(keep) < 500:
                 keep.append(os.urandom(MB))
-        for _ in range(100):
+        for _ in range(40):
             try:
                 call()
             except MemoryLimitExceeded:
@@ -615,7 +615,7 @@ def test_after_many_breaches_another_packages_tests_pass_in_the_same_process():
             def test_json(self):
                 self.assertEqual(json.loads(json.dumps({"a": [1, 2.5, None]})), {"a": [1, 2.5, None]})
         names = []
-        for name in ("test.test_json", "test.test_queue", "test.test_textwrap", "test.test_heapq"):
+        for name in ("test.test_textwrap", "test.test_heapq", "test.test_base64"):
             try:
                 __import__(name)
                 names.append(name)

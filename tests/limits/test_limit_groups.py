@@ -202,3 +202,18 @@ def test_uninstalling_ends_the_warm_workers():
     assert process_workers._idle
     ControllerMemoryTracker().uninstall()
     assert not process_workers._idle
+
+
+def test_uninstalling_gives_the_signal_back_at_once():
+    import signal
+
+    from meminstr.limits.services import process_services
+    from meminstr.registry import ControllerMemoryTracker
+
+    call = memory_limited(gb=1000)(lambda: None)
+    for _ in range(50):
+        call()
+    ControllerMemoryTracker().uninstall()
+    assert not process_services().watcher.running()
+    assert process_services().main_thread.installed_signal is None
+    assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL

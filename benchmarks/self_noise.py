@@ -3,8 +3,8 @@
 Run ``python -m benchmarks.self_noise [--calls 1000000] [--workload noop|sessions] [--every 20] [--pace MICROSECONDS]``.
 
 After the first 10,000 calls the level of blocks and of the C heap, less what is booked as meminstr's own, may drift by
-16 blocks and 4 KiB at most, and the verdict must not accuse.  The drift of the sessions workload is that of a second
-run in the same order without the tool taken off: its own live set varies by thousands of blocks.
+16 blocks and 4 KiB at most, and the verdict must not accuse.  Of the sessions workload the living sessions are
+taken off at three blocks each; what is left still varies with the free lists, so only its verdict is asserted.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def drift(calls: int, every: int, workload: str = "noop", pace: float = 0.0) -> 
             sampler.read(reading)
             # of the sessions workload only what is not its live set counts
             live = _owned_by(case)
-            blocks[taken], heap[taken] = reading[1] - live, reading[2]
-            taken += 1
+            if reading[1] >= 0 and reading[2] >= 0:  # a probe may be resting
+                blocks[taken], heap[taken] = reading[1] - live, reading[2]
+                taken += 1
     report = meminstr.report(tracker=tracker)
     finding = next(f for f in report.findings if f.subject_kind == "function")
     tracker.uninstall()

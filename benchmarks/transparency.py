@@ -288,7 +288,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=100)
     parser.add_argument("--envs", type=Path, help="keep environments and sources here (default: a temporary folder)")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--show", nargs="+", type=Path, metavar="JSON", help="print the table of earlier runs instead")
     args = parser.parse_args(argv)
+    if args.show:
+        earlier = [json.loads(path.read_text(encoding="utf-8")) for path in args.show]
+        print(table([row for facts in earlier for row in facts["rows"]], args.every), end="")
+        return 0
     both = args.functions == args.classes
     modes = [mode for mode in MODES if both or (mode == "classes") == args.classes]
     rows, broken = [], []

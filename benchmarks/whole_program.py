@@ -242,9 +242,9 @@ def web(units: int, clients: int = 3, per_round: int = 50) -> Row:
 
 PROGRAMS: dict[str, tuple[Callable[[int], Row], int]] = {
     "pendulum": (pendulum, 18_000),
-    "text": (text_pipeline, 18_000),
+    "text": (text_pipeline, 60_000),
     "dense": (lambda units: text_pipeline(units, dense=True), 6_000),
-    "web": (web, 30_000),
+    "web": (web, 60_000),
 }
 
 

@@ -109,16 +109,17 @@ class ClassSubject:
             if reading[index] >= 0:
                 self.series[signal].add(x, reading[3], reading[index])
         self._next_x = 0.0
+        self.follower.sweep()
         self._count(x, reading[3])
 
     def _count(self, x: float, now: float) -> None:
         if x < self._next_x:
             return
         self._next_x = x + _EVEN
-        counts = self.follower.counts()
-        self.series["live"].add(x, now, counts.alive)
+        alive, retained = self.follower.living()
+        self.series["live"].add(x, now, alive)
         if self.follower.cleanup_names:
-            self.series["retained"].add(x, now, counts.retained)
+            self.series["retained"].add(x, now, retained)
 
     def level_now(self, reading: dict[str, float], now: float) -> None:
         """Enter a reading taken between constructions."""

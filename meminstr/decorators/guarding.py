@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from ..errors import UsageError
-from ..faults import settle
+from ..faults import loading, settle
 from ..instrument.functions import instrumented
 from ..instrument.switches import checked_every
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
@@ -77,15 +77,18 @@ _FIRST_LOOK = 12
 
 def _first_look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     # the diagnosis is loaded when there is something to look at, not when a module is imported that has a decorator
-    if subject.samples >= _FIRST_LOOK:
-        try:
-            with tracker.sampler.not_ours("loading"):
-                from ..diagnosis import looking
+    if subject.samples < _FIRST_LOOK or not loading.acquire(blocking=False):
+        return
+    try:
+        with tracker.sampler.not_ours("loading"):
+            from ..diagnosis import looking
 
-                looking.install()
-        except Exception as error:
-            settle("loading the diagnosis", error)  # a signal handler's error goes on, and the next sample tries again
-            set_look_hook(None)
+            looking.install()
+    except Exception as error:
+        settle("loading the diagnosis", error)  # a signal handler's error goes on, and the next sample tries again
+        set_look_hook(None)
+    finally:
+        loading.release()
 
 
 set_look_hook(_first_look)

@@ -15,7 +15,7 @@ import time
 from ..class_subject import ClassSubject
 from ..errors import LeakDetected
 from ..evidence import caches, census
-from ..faults import note_fault, settle
+from ..faults import loading, note_fault, settle
 from ..judgement import FLOORS, Judgement, Policy, prime
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
 from ..sampling import Sampler
@@ -26,7 +26,8 @@ from . import overdue, tracing
 from .confirming import confirmed
 from .containers import CENSUS_SECONDS, bounded_fill, note_containers
 from .figures import Room, finding_of
-from .reckoning import Latch, judge_class, judge_function, reckon, settled
+from .latching import Latch
+from .reckoning import judge_class, judge_function, reckon, settled
 from .taking import record_of, take
 
 logger = logging.getLogger("meminstr")
@@ -188,12 +189,16 @@ def prime_once(sampler: Sampler) -> None:
         return
     _primed = True
     collects = gc.isenabled() and not caches.is_too_large(CENSUS_SECONDS)
-    with sampler.not_ours("loading"):
+    with loading, sampler.not_ours("loading"):
         if collects:
             # the garbage of the program's start goes now, and is taken off the books: what the report's collection will
             # give back has then come since, and a small leak is not mistaken for it
             gc.collect()
         prime()
+        if collects:
+            # and what that left in the interpreter's free lists: the program would take its next thousands of pairs
+            # from there, unseen by any counter, and a growth that slows down would look straight
+            gc.collect()
 
 
 def latch_of(found: Judgement, record: SubjectRecord) -> Latch | None:

@@ -22,6 +22,7 @@ from ..judgement import BoundedFill, Judgement, Policy, Signal, judge
 from ..snapshot import Snapshot, SubjectRecord
 from ..units import format_duration
 from ..verdict import Interval, OneTimeGrowth, Verdict
+from .latching import Latch, still
 
 PROCESS = "process"
 _UNITS = {"blocks": "block", "live": "instance", "retained": "instance"}
@@ -53,17 +54,6 @@ class Reckoned:
     notes: tuple[str, ...] = ()
     through: str | None = None
     """Of the process: the function with whose calls it grows, outside of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Latch:
-    """A growth that passed every gate at some look."""
-
-    signal: str
-    onset_x: float
-    at_x: float
-    growth: float
-    judgement: Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +141,7 @@ def reckon(
     judged: list[Reckoned] = []
     for record in functions:
         found = judge_function(record, horizon, snapshot.sources, snapshot.floors, fills.get(record.name))
-        found = _still(found, record, (latched or {}).get(record.name))
+        found = still(found, record, (latched or {}).get(record.name))
         found = _without_garbage(found, freed or {})
         judged.append(Reckoned(record, found, one_time_growth(record, found)))
     accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
@@ -169,33 +159,6 @@ def reckon(
     unexplained = [] if accused else [r for r in judged if r.outside]
     process = _judge_process(snapshot, unexplained)
     return Reckoning(tuple(judged), process, shares)
-
-
-_GOES_ON = 0.5
-"""Of its first rate: a leak that was found goes on while the later half of it grows so fast."""
-
-
-def _still(found: Judgement, record: SubjectRecord, latch: Latch | None) -> Judgement:
-    """A leak found before stays one, while nothing speaks against it: no more proof is asked for twice.
-
-    It is taken back when half of the growth was given back or the later half of it goes on at less than half of the
-    rate (a fill that ended, a cache that saturates), when a collection frees it, or a census explains it.
-    """
-    if latch is None or found.verdict is Verdict.LEAKING or found.reason.startswith("bounded cache"):
-        return found
-    view = record.series.get(latch.signal)
-    if view is None or len(view) < 2 or view.x[-1] <= latch.at_x:
-        return found
-    before = [low for x, low in zip(view.x, view.low, strict=True) if x < latch.onset_x]
-    base = max(before, default=view.low[0])
-    middle = (latch.onset_x + view.x[-1]) / 2
-    later = [(x, low) for x, low in zip(view.x, view.low, strict=True) if x >= middle]
-    if len(later) < 2 or min(low for _, low in later) - base < 0.5 * latch.growth:
-        return found
-    rate = latch.growth / max(1.0, latch.at_x - latch.onset_x)
-    if later[-1][1] - later[0][1] < _GOES_ON * rate * (later[-1][0] - later[0][0]):
-        return found
-    return replace(latch.judgement, rates={**latch.judgement.rates, **found.rates})
 
 
 def _without_garbage(found: Judgement, freed: Mapping[str, float]) -> Judgement:
@@ -292,7 +255,7 @@ def _inside(record: SubjectRecord, signal: str, rate: float, others: float = 0.0
     if facts.mean - facts.slack - others - _SURE * facts.error > 0.3 * rate:
         return True
     # what others left is not sure to have been left in this very time: it may excuse no more than all of it
-    seen = facts.samples * _events_per_call(record, signal) >= _SEEN
+    seen = max(facts.events, facts.samples * _events_per_call(record, signal)) >= _SEEN
     if seen and facts.mean - others + _SURE * facts.error < 0.3 * rate:
         return False
     return None

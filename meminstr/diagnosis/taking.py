@@ -68,7 +68,12 @@ def record_of(subject: Subject, now: float, *, early: bool = True) -> SubjectRec
         series=series,
         deltas=_deltas(subject.deltas, early),
         overlapped=isinstance(subject, FunctionSubject) and subject.overlapped(),
-        seconds_each=subject.seconds / max(1, subject.samples) if isinstance(subject, FunctionSubject) else 0.0,
+        # calls that are not suspended enter only the changes of samples in which nobody else worked
+        seconds_each=(
+            subject.seconds / max(1, subject.samples)
+            if isinstance(subject, FunctionSubject) and subject.suspends
+            else 0.0
+        ),
         horizon=subject.horizon,
         idle_seconds=idle,
         observed_seconds=observed,

@@ -34,6 +34,7 @@ _REPRESENTATIVES = 16
 _LONGEST_PAUSE = 0.15
 _OF_BACKWARD = 0.6
 """Share of the time left, for the first walk upwards."""
+_ENOUGH_SCANS = 12
 _OVERTIME = 0.05
 """Seconds beyond the deadline, for naming what was reached already."""
 _HANDLERS = (types.FunctionType, types.MethodType, functools.partial)
@@ -175,7 +176,8 @@ class _Search:
         self.own.add(id(chosen))
         now = self.clock()
         # a way of thousands of steps is none for this walk: time must be left for the other one
-        until = self.deadline if self.walked_far else now + _OF_BACKWARD * (self.deadline - now)
+        share = _OF_BACKWARD * (self.deadline - now)
+        until = self.deadline if self.walked_far or share < _ENOUGH_SCANS * scan_seconds else now + share
         walk = BackwardWalk(self.map.reached, self.own, self.clock, until, scan_seconds)
         walk.run(chosen)
         lost = [obj for obj in chosen if not walk.solved(obj)]

@@ -10,6 +10,7 @@ import array
 import gc
 import io
 import sys
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,7 +48,10 @@ def find(
     for start in range(0, len(tracked), _SLICE):
         if clock() > deadline:
             return rows, False
-        for obj in [o for o in gc.get_referents(*tracked[start : start + _SLICE]) if type(o) in wanted]:
+        # never a module itself: `_asyncio` of Python 3.12 shows dead objects (see `safe.children`), and taking
+        # references to those corrupts the interpreter; the namespaces of modules are listed besides
+        holders = [o for o in tracked[start : start + _SLICE] if not issubclass(type(o), types.ModuleType)]
+        for obj in [o for o in gc.get_referents(*holders) if type(o) in wanted]:
             if id(obj) in seen or (type(obj) is dict and gc.is_tracked(obj)):
                 continue
             seen.add(id(obj))

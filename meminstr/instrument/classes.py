@@ -162,6 +162,11 @@ class ClassFollower:
             died_without_cleanup=max(0, died - (cleaned - retained)) if self.cleanup_names else 0,
         )
 
+    def living(self) -> tuple[int, int]:
+        """How many are alive now, and how many of them are retained after cleanup: two lengths, a tenth of `counts`."""
+        retained = len(self.tally.retained)
+        return retained + len(self.tally.live), retained
+
     def live_objects(self, limit: int | None = None) -> list[Any]:
         """Living instances, oldest first, as strong references: the caller lets go of them at once."""
         tally = self.tally

@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import accuracy, accuracy_scores, self_noise  # noqa: E402  # the path comes first
+from benchmarks import accuracy, accuracy_scores, self_noise  # the path comes first
 
 pytest.importorskip("psutil")
 

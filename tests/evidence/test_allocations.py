@@ -40,7 +40,8 @@ def test_the_line_that_kept_memory_comes_first_and_passing_ones_not_at_all():
     assert (sites[0].file, sites[0].line, sites[0].count >= 50) == (__file__, LINE, True)
     assert 50_000 <= sites[0].bytes <= 60_000
     assert all("bytearray" not in site.file for site in sites)
-    assert not any(site.line == inspect.getsourcelines(passing)[1] + 1 for site in sites)
+    passed = inspect.getsourcelines(passing)[1] + 1
+    assert sum(site.count for site in sites if (site.file, site.line) == (__file__, passed)) < 100  # of a thousand
     assert not tracemalloc.is_tracing()
     assert sites[0].to_dict() == {"file": __file__, "line": LINE, "bytes": sites[0].bytes, "count": sites[0].count}
 

@@ -13,6 +13,7 @@ EARLY = 128
 
 _K = len(MEMORY_SIGNALS)
 _SUMS = 3 * _K + 1
+_MEMORY = 32  # intervals between samples whose rates are kept
 
 
 class Deltas:
@@ -23,7 +24,7 @@ class Deltas:
     """
 
     __slots__ = (
-        "_half", "_intervals", "_last", "_older", "_rises", "early", "early_used", "gap_sum", "last_call", "samples",
+        "_half", "_intervals", "_last", "_older", "_rates", "early", "early_used", "gap_sum", "last_call", "samples",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class Deltas:
         """Each delta times the calls since the delta before: the growth of all calls, estimated."""
         self.last_call = 0.0
         self._last = array("d", [-1.0] * _K)
-        self._rises = array("d", [0.0] * _K)
+        self._rates = array("d", [0.0] * (_K * _MEMORY))
         self._intervals = array("d", [0.0] * _K)
         self.early = array("d", [0.0] * (EARLY * (_K + 1)))
         self.early_used = 0
@@ -68,25 +69,33 @@ class Deltas:
             self.early[base + _K] = call
             self.early_used += 1
 
-    def between(self, before: array[float]) -> None:
-        """Note which signals rose between the last sample and the one that begins: how often growth happens at all."""
+    def between(self, before: array[float], call: int) -> None:
+        """Note how each signal moved between the last sample and the one of this call, per call."""
+        gap = max(1.0, call - self.last_call)
         for i in range(_K):
             if before[i] >= 0 and self._last[i] >= 0:
-                self._intervals[i] += 1
-                self._rises[i] += before[i] > self._last[i]
+                n = int(self._intervals[i])
+                self._rates[i * _MEMORY + n % _MEMORY] = (before[i] - self._last[i]) / gap
+                self._intervals[i] = n + 1
 
     def events(self, index: int) -> float:
         """In how many of the recent samples growth was to be expected, had each call the same chance of it.
 
-        From the share of intervals between samples in which the signal rose.  A list that grows by a block now and then
-        does so in few calls: that sampled ones saw none of it says nothing yet.
+        Growth that comes in events, each at any call with the same chance, has a mean and a spread over the intervals
+        between samples whose ratio tells how many events there are (shot noise: Campbell 1909); here the median and the
+        median deviation, which an outlier does not move.  A list that gains a larger buffer now and then does so in few
+        calls: that sampled ones saw none of it says nothing yet.
         """
-        intervals, rises = self._intervals[index], self._rises[index]
-        if intervals < 8 or not self.last_call:
+        kept = min(int(self._intervals[index]), _MEMORY)
+        if kept < 8:
             return 0.0
-        none = max(1.0, intervals - rises) / intervals
-        calls = self.last_call / max(1, self.samples)
-        per_call = min(1.0, -math.log(none) / max(1.0, calls))
+        rates = sorted(self._rates[index * _MEMORY : index * _MEMORY + kept])
+        middle = rates[kept // 2]
+        if middle <= 0:
+            return 0.0
+        spread = 1.4826 * sorted(abs(r - middle) for r in rates)[kept // 2]
+        calls = max(1.0, self.last_call / max(1, self.samples))
+        per_call = min(1.0, (middle / spread) ** 2 / calls) if spread > 0 else 1.0
         return per_call * (self._half[3 * index] + self._older[3 * index])
 
     def recent(self, index: int) -> tuple[int, float, float]:

@@ -156,7 +156,7 @@ class FunctionSubject:
                 if own is not None and mixed:
                     self.mixed += 1
                 elif own is not None:
-                    self.deltas.between(token)
+                    self.deltas.between(token, calls)
                     token[1] += own[0] + self.idle_blocks
                     token[2] += own[2]
                     self.deltas.add(calls, token, after, own[1])

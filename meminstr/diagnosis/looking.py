@@ -73,6 +73,9 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
         finding = None
         if isinstance(subject, ClassSubject) and not _confirmed(tracker, subject, told[0]):
             return
+        if subject.on_leak != "warn":
+            act(tracker, subject, told.pop())  # the user's own code: outside of any bracket, with the collector on
+            return
         with sampler.not_ours():
             act(tracker, subject, told.pop())
 

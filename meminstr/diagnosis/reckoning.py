@@ -197,12 +197,15 @@ def _attributed(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], *, alo
     if record is None or found.verdict not in _ACCUSED:
         return one
     leading = [s for s in found.signals if s.verdict in _ACCUSED and s.rate is not None]
-    for signal in leading:
+    # exact counters first: pages come into the resident set when they please
+    for signal in sorted(leading, key=lambda s: s.name == "resident"):
         rate = signal.rate.value if signal.rate else 0.0
         if rate <= 0 or signal.name not in record.deltas:
             return one  # descriptors, threads: no deltas to ask
         share = shares.get(signal.name, {}).get(record.name)
-        says = explained(shares.get(signal.name, {}), record.name, rate)
+        known = shares.get(signal.name, {})
+        # of a single function the windows can only say that growth goes with its calls, which is known already
+        says = explained(known, record.name, rate) if len(known) > 1 else "unclear"
         inside = _inside(record, signal.name, rate, _by_others(record, signal.name))
         if record.overlapped and alone:
             # work may have been handed to a thread: a function that is alone is not acquitted by its own calls
@@ -256,6 +259,8 @@ def _inside(record: SubjectRecord, signal: str, rate: float, others: float = 0.0
         return True
     # what others left is not sure to have been left in this very time: it may excuse no more than all of it
     seen = max(facts.events, facts.samples * _events_per_call(record, signal)) >= _SEEN
+    if facts.mean + _SURE * facts.error < 0:
+        return None  # it lets go of what its caller made: the balance of its calls is not the whole story
     if seen and facts.mean - others + _SURE * facts.error < 0.3 * rate:
         return False
     return None
@@ -343,8 +348,3 @@ def settled(reckoned: Reckoned) -> Reckoned:
     if found.reason.startswith("settled"):
         return reckoned
     return replace(reckoned, judgement=replace(found, reason="settled"))
-
-
-def rate_of(found: Judgement, signal: str) -> Interval | None:
-    """The rate of one signal per call, where it is known."""
-    return found.rates.get(signal)

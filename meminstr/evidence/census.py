@@ -156,9 +156,7 @@ def type_gains(before: Census, after: Census, at_least: int) -> list[Grown]:
     return grown
 
 
-def container_gains(
-    before: Census, after: Census, at_least: int, most: int = 5
-) -> list[tuple[int, int, Container]]:
+def container_gains(before: Census, after: Census, at_least: int, most: int = 5) -> list[tuple[int, int, Container]]:
     """Containers that gained entries, the largest gain first, then buffers: each with the entries and bytes gained."""
     rows = _gains(before.containers, after.containers, at_least)
     buffers: list[tuple[int, int, Container]] = []

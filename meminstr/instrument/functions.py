@@ -42,6 +42,8 @@ class _CacheInfo(NamedTuple):
 # it calls, and counts the call in C.
 _Counting: Any = type(functools.lru_cache(maxsize=0)(lambda: None))
 
+_COUNTS = _Counting.cache_info  # of the type: an instance may bear the method of the cache it wraps
+
 _MARK = "__meminstr__"
 
 
@@ -57,7 +59,7 @@ class Instrumented:
 
     def calls(self) -> int:
         """Calls so far, exact (those still running included)."""
-        return int(self.wrapper.cache_info()[1])
+        return int(_COUNTS(self.wrapper)[1])
 
 
 def instrumented(obj: Any) -> Instrumented | None:
@@ -130,6 +132,9 @@ def _wrap(
     switch: Any = wrapt.FunctionWrapper(function, ours, enabled) if frame is None else frame(function, ours)
     wrapper = _Counting(switch, 0, False, _CacheInfo)
     functools.update_wrapper(wrapper, function)
+    for name in ("cache_info", "cache_clear", "cache_parameters"):
+        if hasattr(function, name):  # a cache of the program's: its own methods, not those of our counting object
+            setattr(wrapper, name, getattr(function, name))
     # what makes it function-like to `inspect`, `attrs` (cells) and `typing` (globals)
     for name in ("__code__", "__defaults__", "__kwdefaults__", "__closure__", "__globals__"):
         if hasattr(function, name):

@@ -70,7 +70,7 @@ def test_reports_leave_no_object_of_ours_behind(world):
     before = ours()
     for _ in range(3):
         meminstr.report(tracker=tracker)
-    assert {kind: n for kind, n in (ours() - before).items()} == {}
+    assert dict((ours() - before).items()) == {}
 
 
 def test_what_was_held_dies_at_once_when_its_holder_lets_go(world):

@@ -53,6 +53,10 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     sampler = tracker.sampler
     if state.get("looking") or sampler.cost_seconds() > _CREDIT + current().cost_budget_share * tracker.cpu_seconds():
         return
+    # A look holds the lock that a fork waits for: it imports on first use, and a child that was forked while another
+    # thread held a module's import lock would wait for it for ever.  Two threads never look at once.
+    if not loading.acquire(blocking=False):
+        return
     state["looking"] = True
     finding = None
     try:
@@ -67,6 +71,7 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
         settle(f"looking at {subject.name}", error)
     finally:
         state["looking"] = False
+        loading.release()
     if finding is not None:
         # in a bracket of its own: what becomes of the finding, made inside the other one, is up to who is told
         told = [finding]

@@ -15,7 +15,7 @@ from ..class_subject import ClassSubject
 from ..errors import UsageError
 from ..evidence.baseline import load, mark_finding
 from ..evidence.census import Census
-from ..faults import faults, note_fault
+from ..faults import faults, loading, note_fault
 from ..probes import process_meter
 from ..probes.container import tightest_limit
 from ..registry import ControllerMemoryTracker
@@ -83,7 +83,7 @@ def report(
         freed["blocks"] = min(freed.get("blocks", 0.0), _BLOCKS_PER_OBJECT * unreachable)
         if not unreachable:
             freed["heap"] = 0.0
-    with tracker.sampler.not_ours("reporting"):
+    with loading, tracker.sampler.not_ours("reporting"):  # a fork waits for it; see `looking.look`
         made = _report(tracker, reading, bool(diagnose), freed, dead, known)
         begins = diagnose == tracing.ALLOCATIONS and sites is None
         made = tracing.attached(made, sites, begins)

@@ -22,6 +22,7 @@ from ..limits.guard import Guard
 from ..limits.interrupt import running_task
 from ..limits.policy import Limit, make_limit
 from ..limits.services import Services, process_services, settle
+from ..names import name_of
 from ..settings import current
 from .limit_frames import admitted, checked, checked_coroutine, checked_generator, guarded, guarded_in_threads
 
@@ -255,11 +256,7 @@ def _tracker_of(tracker: Any) -> Callable[[], Any]:
 
 def _name_of(function: Any) -> str:
     # the tracker's way of naming functions, so that a breach and a finding bear the same name
-    inner = inspect.unwrap(function)
-    name = getattr(inner, "__qualname__", None) or getattr(inner, "__name__", None)
-    if not isinstance(name, str):
-        name = type(getattr(inner, "func", inner)).__name__
-    return name.rpartition("<locals>.")[2]
+    return name_of(inspect.unwrap(function))
 
 
 def _frame_name(frame: types.FrameType) -> str:

@@ -19,6 +19,7 @@ from itertools import pairwise
 
 from ..attribution import Share, attribute, explained
 from ..judgement import BoundedFill, Judgement, Policy, Signal, judge
+from ..series import SeriesView
 from ..snapshot import Snapshot, SubjectRecord
 from ..units import format_duration
 from ..verdict import Interval, OneTimeGrowth, Verdict
@@ -65,13 +66,10 @@ class Reckoning:
     shares: Mapping[str, Mapping[str, Share]] = field(default_factory=dict)
 
 
-def signals_of(series: Mapping[str, object], sources: Mapping[str, str]) -> list[Signal]:
+def signals_of(series: Mapping[str, SeriesView], sources: Mapping[str, str]) -> list[Signal]:
     """Histories as the judge takes them."""
-    return [
-        Signal(name, _UNITS.get(name, "byte"), view, sources.get(name, ""))  # type: ignore[arg-type]
-        for name, view in series.items()
-        if len(view)  # type: ignore[arg-type]
-    ]
+    kept = {name: view for name, view in series.items() if len(view)}
+    return [Signal(name, _UNITS.get(name, "byte"), view, sources.get(name, "")) for name, view in kept.items()]
 
 
 def function_policy(horizon: float, floors: Mapping[str, float]) -> Policy:

@@ -1,11 +1,16 @@
 """What every test gets: fresh faults, and a check that no thread, patch or global subject is left behind."""
 
+import signal
 import threading
 
 import pytest
 
 from meminstr import faults
 from meminstr.registry import tracker
+
+# A suite that a shell started in the background ignores this signal, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

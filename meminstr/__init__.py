@@ -16,8 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
+from .forks import loading as _loading
 
 if TYPE_CHECKING:
+    from .asked import serve_dump as serve_dump
     from .at_exit import report_at_exit as report_at_exit
     from .decorators import leak_guard as leak_guard
     from .decorators import memory_limited as memory_limited
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from .registry import ControllerMemoryTracker as ControllerMemoryTracker
     from .registry import tracker as tracker
     from .reports.model import Report as Report
+    from .shards import write_shards as write_shards
     from .switchboard import bounded as bounded
     from .switchboard import disable as disable
     from .switchboard import enable as enable
@@ -74,10 +77,12 @@ _HOMES = {
     "register_probe": "switchboard",
     "report": "diagnosis",
     "report_at_exit": "at_exit",
+    "serve_dump": "asked",
     "track_instantiations": "decorators",
     "tracker": "registry",
     "uninstall": "switchboard",
     "watch": "switchboard",
+    "write_shards": "shards",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
@@ -87,7 +92,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{home}", __name__), name)
+    with _loading.of(f"{__name__}.{home}"):
+        value = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
 
@@ -101,3 +107,13 @@ if _os.environ.get("MEMINSTR_REPORT"):
     from .at_exit import register_from_environment as _register
 
     _register()
+if _os.environ.get("MEMINSTR_SHARDS"):
+    # the same of shards: a child of a program that writes them writes its own
+    from .shards.lifecycle import register_from_environment as _register_shards
+
+    _register_shards()
+if _os.environ.get("MEMINSTR_DUMP"):
+    # and of a socket that answers `meminstr dump PID`
+    from .asked import register_from_environment as _register_dump
+
+    _register_dump()

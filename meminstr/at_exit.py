@@ -22,13 +22,14 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from .errors import UsageError
-from .faults import note_fault
+from .faults import logger, note_fault
+from .forks import loading
 from .settings import current
 
 _TEXT_ENDINGS = (".txt", ".text", ".log")
 _HTML_ENDINGS = (".html", ".htm")
 
-Duty = Callable[[Any], None]
+Duty = Callable[[Any], object]
 """What is done with the report of a process that ends."""
 
 _duties: dict[object, Duty] = {}
@@ -105,13 +106,16 @@ def forget() -> None:
     _duties.clear()
 
 
-def write_file(report: Any, path: str, shown: bool = False) -> None:
+def write_file(report: Any, path: str, shown: bool = False) -> bool:
     """Write a report to a file, the form after the ending; a failure sends the text to standard error.
 
     Args:
         report: the report.
         path: the file.
         shown: the text stands on standard error already, so that one sentence will do.
+
+    Returns:
+        Whether it is there; the log says so too, at INFO.
     """
     try:
         ending = os.path.splitext(path)[1].lower()
@@ -122,11 +126,14 @@ def write_file(report: Any, path: str, shown: bool = False) -> None:
             report.to_html(path)
         else:
             report.to_json(path)
+        logger.info("meminstr_report: written to %s", path)
+        return True
     except Exception as error:
         note_fault("writing the report", error)
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         instead = "it stands above" if shown else f"here it is instead.\n{report}"
         to_stderr(f"meminstr: the report could not be written to {path} ({why}); {instead}")
+        return False
 
 
 def to_stderr(text: str) -> None:
@@ -151,7 +158,8 @@ def _to_stream(report: Any, stream: TextIO) -> None:
 
 
 def _make_report() -> Any:
-    from .diagnosis import report  # late: everything below a report is imported when one is wanted
+    with loading.of("meminstr.diagnosis"):
+        from .diagnosis import report  # late: everything below a report is imported when one is wanted
 
     return report()
 

@@ -7,10 +7,13 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
-from .faults import note_fault
-from .sampling import READING_SLOTS, Sampler
+from .faults import note_fault, settle
+from .sampling import MEMORY_SIGNALS, Sampler
 
-_MAX_WINDOWS = 128
+_MAX_WINDOWS = 256
+_FIRST_STRIDE = 8
+_KEPT = len(MEMORY_SIGNALS) + 1
+"""Of a reading: the signals and the time."""
 
 
 class SamplingThread:
@@ -45,7 +48,7 @@ class SamplingThread:
         buffer = self._sampler.buffer()
         while not stop.wait(seconds):
             try:
-                if self.enabled:
+                if self.enabled and not self._sampler.analysing():
                     self._sampler.read(buffer)
                     self._sampler.keep(buffer)
             except Exception as error:
@@ -55,6 +58,8 @@ class SamplingThread:
 class Windows:
     """Cumulative call counts of all functions beside a reading, kept evenly over the whole run in bounded memory.
 
+    Taking one allocates nothing that stays: rows are made for all windows at once, 2 KiB a function.
+
     Args:
         sampler: where the reading comes from.
         functions: the functions' subjects by name, as the tracker holds them.
@@ -63,37 +68,76 @@ class Windows:
     def __init__(self, sampler: Sampler, functions: Mapping[str, Any]) -> None:
         self._sampler = sampler
         self._functions = functions
-        self._kept: list[tuple[array[float], dict[str, int]]] = []
-        self._stride = 8
-        self._passed = 0
         self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._used = 0
+        self._stride = _FIRST_STRIDE
+        self._passed = 0
+        self._readings: list[array[float]] = []
+        self._counts: dict[str, array[int]] = {}
 
     def sampled(self) -> None:
         """A sample was taken; now and then it becomes a window."""
         self._passed += 1
-        if self._passed < self._stride or len(self._functions) < 2 or not self._lock.acquire(blocking=False):
+        functions = self._functions
+        if self._passed < max(self._stride, len(functions) // 4) or len(functions) < 2:
+            return
+        sampler = self._sampler
+        if sampler.brackets or not self._lock.acquire(blocking=False):
             return
         try:
             self._passed = 0
-            with self._sampler.not_ours():
-                reading = array("d", [0.0] * READING_SLOTS)
-                self._sampler.read(reading)
-                self._kept.append((reading, {n: s.calls() for n, s in list(self._functions.items())}))
-                if len(self._kept) >= _MAX_WINDOWS:
-                    del self._kept[1::2]
-                    self._stride *= 2
+            began = sampler.clock()
+            self._make_room()
+            reading = sampler.buffer()
+            sampler.read(reading)
+            for index in range(_KEPT):
+                self._readings[index][self._used] = reading[index]
+            for name, counts in self._counts.items():
+                subject = functions.get(name)
+                counts[self._used] = 0 if subject is None else subject.calls()
+            sampler.release(reading)
+            self._used += 1
+            if self._used == _MAX_WINDOWS:
+                for column in self._readings:
+                    column[: _MAX_WINDOWS // 2] = column[::2]
+                for counts in self._counts.values():
+                    counts[: _MAX_WINDOWS // 2] = counts[::2]
+                self._used //= 2
+                self._stride *= 2
+            sampler.budget.charge(sampler.clock() - began)
         except Exception as error:
-            note_fault("attribution windows", error)
+            settle("attribution windows", error)
         finally:
             self._lock.release()
+
+    def _make_room(self) -> None:
+        if self._readings and len(self._counts) == len(self._functions):
+            return
+        with self._sampler.not_ours():
+            if not self._readings:
+                self._readings = [array("d", [0.0]) * _MAX_WINDOWS for _ in range(_KEPT)]
+            for name in list(self._functions):
+                if name not in self._counts:
+                    self._counts[name] = array("q", [0]) * _MAX_WINDOWS
+            for name in list(self._counts):
+                if name not in self._functions:
+                    del self._counts[name]
 
     def kept(self) -> list[tuple[array[float], dict[str, int]]]:
         """The windows so far, oldest first."""
         with self._lock:
-            return list(self._kept)
+            return [
+                (
+                    array("d", [column[i] for column in self._readings]),
+                    {name: counts[i] for name, counts in self._counts.items()},
+                )
+                for i in range(self._used)
+            ]
 
     def clear(self) -> None:
         """Begin anew."""
         self._lock = threading.Lock()
-        self._kept = []
-        self._stride, self._passed = 8, 0
+        self._begin()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from .instrument.functions import instrument
@@ -10,6 +12,8 @@ from .sampling import Sampler
 from .subjects import FunctionSubject
 
 _IDLE_CALLS = 33
+_NO_SMALL_NUMBER = 100_000
+"""Counts are objects then, as they are in a program."""
 _done = False
 
 
@@ -20,6 +24,7 @@ def calibrate() -> None:
         _done = True
         FunctionSubject.fresh_references = references_of_a_fresh_result()
         FunctionSubject.idle_blocks = blocks_of_an_idle_call()
+        FunctionSubject.idle_blocks_of_streams = blocks_of_an_idle_stream()
 
 
 class _Looking:
@@ -57,9 +62,32 @@ def references_of_a_fresh_result() -> int:
 def blocks_of_an_idle_call() -> int:
     """Blocks that a sample seems to gain or lose across a call that does nothing (the median of some)."""
     subject = FunctionSubject("calibration", 1, Sampler())
+    subject.calls = itertools.count(_NO_SMALL_NUMBER).__next__
     idle = instrument(lambda: None, subject)
     for _ in range(_IDLE_CALLS):
         idle()
+    return _usual(subject)
+
+
+def blocks_of_an_idle_stream() -> int:
+    """The same across an async generator that yields nothing."""
+
+    async def empty() -> AsyncGenerator[None, None]:
+        for nothing in ():
+            yield nothing
+
+    subject = FunctionSubject("calibration", 1, Sampler(), function=empty)
+    subject.calls = itertools.count(_NO_SMALL_NUMBER).__next__
+    idle = instrument(empty, subject)
+    for _ in range(_IDLE_CALLS):
+        try:
+            idle().__anext__().send(None)
+        except StopAsyncIteration:
+            pass
+    return _usual(subject)
+
+
+def _usual(subject: FunctionSubject) -> int:
     # each early change is scaled by the calls it stands for, which is one here
     changes = sorted(change for _, change in subject.deltas.early_growth(1))
     return int(changes[len(changes) // 2]) if changes else 0

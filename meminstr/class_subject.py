@@ -11,14 +11,18 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
-from .deltas import EARLY, Deltas
+from .deltas import Deltas
 from .evidence import birth_sites
 from .evidence.reservoir import Reservoir
-from .sampling import MEMORY_SIGNALS, Sampler
+from .sampling import BEGAN, MEMORY_SIGNALS, Sampler
 from .series import Series
-from .subjects import MUST, SERIES_BYTES
+from .spending import PLENTY_SECONDS
 
 _EVEN = 8
+_TIME = len(MEMORY_SIGNALS)
+_COUNT_SECONDS = 0.005
+"""Between two samples that only count (5 us); the budget of those that read memory is the sampler's."""
+_OWN_BYTES = 2_000
 _SIGNALS = ("live", "retained", *MEMORY_SIGNALS)
 
 
@@ -54,7 +58,7 @@ class ClassSubject:
         """The same at the first one."""
         self._open: dict[int, array[float]] = {}
         self._next_x = 0.0
-        self._due = 0.0
+        self._due = self._told = 0.0
         self._lock = threading.Lock()
 
     def sampled(self, follower: Any, constructed: int, phase: str) -> None:
@@ -66,7 +70,10 @@ class ClassSubject:
             self.active = (now, time.process_time())
             if self.began is None:
                 self.began = self.active
-            if not self.enabled or (sampler.budget.left(now) <= 0 and constructed < self._due):
+            left = sampler.budget.left(now)
+            soon, self._told = now - self._told < _COUNT_SECONDS, now
+            follower.sampler.pace(soon or left <= 0, left > PLENTY_SECONDS)
+            if not self.enabled or (left <= 0 and constructed < self._due):
                 return
             buffer = sampler.buffer()
             sampler.read(buffer)
@@ -82,12 +89,16 @@ class ClassSubject:
         after = sampler.buffer()
         sampler.read(after)
         with self._lock:
+            made = self.deltas.make_room()
+            if made:
+                sampler.book(made)
             self.deltas.add(constructed, before, after)
             self.samples += 1
             self._history(float(constructed), after)
-        self._due = constructed + constructed / MUST
         sampler.keep(after)
-        sampler.budget.charge(max(0.0, sampler.clock() - after[3]) * 2)
+        now = sampler.clock()
+        sampler.budget.charge(max(0.0, now - after[BEGAN]) + max(0.0, before[_TIME] - before[BEGAN]))
+        self._due = constructed + constructed * sampler.budget.growth(now, constructed)
         sampler.release(before)
         sampler.release(after)
         if self.on_sample is not None:
@@ -107,7 +118,7 @@ class ClassSubject:
             return
         for index, signal in enumerate(MEMORY_SIGNALS):
             if reading[index] >= 0:
-                self.series[signal].add(x, reading[3], reading[index])
+                self._enter(signal, x, reading[_TIME], reading[index])
         self._next_x = 0.0
         self.follower.sweep()
         self._count(x, reading[3])
@@ -117,9 +128,16 @@ class ClassSubject:
             return
         self._next_x = x + _EVEN
         alive, retained = self.follower.living()
-        self.series["live"].add(x, now, alive)
+        self._enter("live", x, now, alive)
         if self.follower.cleanup_names:
-            self.series["retained"].add(x, now, retained)
+            self._enter("retained", x, now, retained)
+
+    def _enter(self, signal: str, x: float, now: float, value: float) -> None:
+        series = self.series[signal]
+        room = series.room
+        series.add(x, now, value)
+        if series.room != room:  # its own array has grown: not the program's memory
+            self.sampler.book(36 * (series.room - room))
 
     def level_now(self, reading: dict[str, float], now: float) -> None:
         """Enter a reading taken between constructions."""
@@ -154,5 +172,5 @@ class ClassSubject:
 
     def size_bytes(self) -> int:
         """Memory that this subject and its follower take, roughly."""
-        own = SERIES_BYTES * len(self.series) + 32 * EARLY + 1000
+        own = _OWN_BYTES + self.deltas.size_bytes() + sum(series.size_bytes() for series in self.series.values())
         return own + int(self.follower.size_bytes())

@@ -14,6 +14,8 @@ EARLY = 128
 _K = len(MEMORY_SIGNALS)
 _SUMS = 3 * _K + 1
 _MEMORY = 32  # intervals between samples whose rates are kept
+_ZERO, _NONE = array("d", [0.0]), array("d")
+_FIRST_EARLY = 16
 
 
 class Deltas:
@@ -30,19 +32,38 @@ class Deltas:
     def __init__(self) -> None:
         self.samples = 0
         # for each half: per signal count, sum, sum of squares; then the sum of slack (see `owned`)
-        self._half = array("d", [0.0] * _SUMS)
-        self._older = array("d", [0.0] * _SUMS)
-        self.gap_sum = array("d", [0.0] * _K)
+        self._half = _SUMS * _ZERO
+        self._older = _SUMS * _ZERO
+        self.gap_sum = _K * _ZERO
         """Each delta times the calls since the delta before: the growth of all calls, estimated."""
         self.last_call = 0.0
         self._last = array("d", [-1.0] * _K)
-        self._rates = array("d", [0.0] * (_K * _MEMORY))
-        self._intervals = array("d", [0.0] * _K)
-        self.early = array("d", [0.0] * (EARLY * (_K + 1)))
+        # the two that are large are made when the first sample comes; the early ones double as they are needed
+        self._rates = _NONE
+        self._intervals = _K * _ZERO
+        self.early = _NONE
         self.early_used = 0
+
+    def make_room(self) -> int:
+        """Have room for one more sample; returns the bytes that were allocated for it, mostly nought."""
+        room = len(self.early)
+        if self.early_used * (_K + 1) < room or room >= EARLY * (_K + 1):
+            return 0
+        if not room:
+            self._rates = _K * _MEMORY * _ZERO
+        wanted = min(EARLY, 2 * self.early_used or _FIRST_EARLY) * (_K + 1)
+        early = wanted * _ZERO
+        early[:room] = self.early
+        self.early = early
+        return 8 * (wanted - room) + (0 if room else 8 * _K * _MEMORY)
+
+    def size_bytes(self) -> int:
+        """Memory taken, roughly."""
+        return 1100 + 8 * (len(self.early) + len(self._rates))
 
     def add(self, call: int, before: array[float], after: array[float], slack: float = 0.0) -> None:
         """Enter one sampled call's readings; unknown readings are passed over."""
+        self.make_room()
         gap = max(1.0, call - self.last_call)
         self.last_call = call
         self.samples += 1
@@ -71,6 +92,8 @@ class Deltas:
 
     def between(self, before: array[float], call: int) -> None:
         """Note how each signal moved between the last sample and the one of this call, per call."""
+        if not self._rates:
+            return
         gap = max(1.0, call - self.last_call)
         for i in range(_K):
             if before[i] >= 0 and self._last[i] >= 0:

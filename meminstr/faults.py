@@ -7,7 +7,6 @@ Everything that runs inside the host program and can fail (a probe, a callback, 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import traceback
 from os.path import dirname, sep
@@ -99,10 +98,3 @@ def _code_of(handler: Any) -> Any:
     handler = getattr(handler, "__func__", handler)
     method = getattr(handler, "__code__", None) is None and vars(type(handler)).get("__call__")
     return getattr(method or handler, "__code__", None)
-
-
-# A process forked while another thread imports would inherit the module's import lock, held for ever: a fork waits for
-# the loading.  Re-entrant, because the loading thread itself may fork (in a signal handler).
-loading = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=loading.acquire, after_in_parent=loading.release, after_in_child=loading.release)

@@ -41,7 +41,7 @@ _OWNED = frozenset(("live", "retained", "descriptors", "threads", "tasks"))
 _MIN_SLOTS = 16
 _LEVEL_SHARE = 0.01
 _LN10 = math.log(10)
-_WAITING = frozenset(("horizon", "material"))
+_WAITING = frozenset(("horizon", "material", "pace"))
 _WARMING = frozenset(("shape", "events", "stalled", "given-back"))
 _DEFAULT = Policy()
 
@@ -119,7 +119,7 @@ def _surge(view: SeriesView, episode: Episode, terms: Terms) -> Surge | None:
 
 
 def _describe(signal: Signal, policy: Policy, episode: Episode, terms: Terms) -> SignalJudgement:
-    verdict, reason = _state(signal, policy, episode)
+    verdict, reason = _state(signal, policy, episode, terms)
     if verdict in (Verdict.CLEAN, Verdict.INCONCLUSIVE):
         surge = _surge(signal.view, episode, terms)
         if surge is not None:
@@ -151,15 +151,23 @@ def _describe(signal: Signal, policy: Policy, episode: Episode, terms: Terms) ->
         growth=episode.growth,
         onset_x=episode.onset_x if verdict in (Verdict.LEAKING, Verdict.GROWING) else None,
         one_time_growth=(once.amount, once.until_x) if one_time and once is not None else None,
-        excluded_rate=max(0.0, episode.excluded) if math.isfinite(episode.excluded) else None,
+        excluded_rate=_excluded(episode, terms),
         shape=episode.shape.name,
     )
+
+
+def _excluded(episode: Episode, terms: Terms) -> float | None:
+    # growth below the floor is not looked at, whatever its limits: a rate that stays below it is not excluded
+    if not math.isfinite(episode.excluded) or episode.span_x <= 0:
+        return None
+    return max(episode.excluded, terms.floor / episode.span_x)
 
 
 _ENDED = frozenset((Verdict.CLEAN, Verdict.INSUFFICIENT_DATA, Verdict.INCONCLUSIVE, Verdict.WARMING_UP))
 
 
-def _state(signal: Signal, policy: Policy, episode: Episode) -> tuple[Verdict, str]:
+def _state(signal: Signal, policy: Policy, episode: Episode, terms: Terms) -> tuple[Verdict, str]:
+    least = _excluded(episode, terms)
     view = signal.view
     few = episode.slots < _MIN_SLOTS
     failed = set(episode.failed)
@@ -175,9 +183,9 @@ def _state(signal: Signal, policy: Policy, episode: Episode) -> tuple[Verdict, s
         return Verdict.INSUFFICIENT_DATA, text
     if once is not None and once.over and not episode.shape.steady:
         text = sentences.settled(once, signal, policy, float(view.x[-1]))
-        return Verdict.CLEAN, f"{text}; {sentences.bound(episode.excluded, signal, policy)}"
+        return Verdict.CLEAN, f"{text}; {sentences.bound(least, signal, policy)}"
     if episode.quiet and not (episode.shape.steady and episode.notable and "late-rate" not in failed):
-        return Verdict.CLEAN, f"no growth: {sentences.bound(episode.excluded, signal, policy)}"
+        return Verdict.CLEAN, f"no growth: {sentences.bound(least, signal, policy)}"
     evident = "evidence" not in failed and "material" not in failed
     if (evident and failed & _WARMING) or _recent_step(episode):
         return Verdict.WARMING_UP, sentences.held(episode, signal, policy)
@@ -185,7 +193,7 @@ def _state(signal: Signal, policy: Policy, episode: Episode) -> tuple[Verdict, s
         text = sentences.held(episode, signal, policy)
     else:
         text = f"{signal.name} varies more than the growth looked for"
-    return Verdict.INCONCLUSIVE, f"{text}; {sentences.bound(episode.excluded, signal, policy)}"
+    return Verdict.INCONCLUSIVE, f"{text}; {sentences.bound(least, signal, policy)}"
 
 
 def _recent_step(episode: Episode) -> bool:

@@ -25,6 +25,7 @@ from .instrument.functions import instrument, instrumented
 from .instrument.ledger import Ledger
 from .instrument.switches import checked_every, sampling_switch
 from .names import free_name, name_of
+from .nesting import Nesting
 from .sampling import Sampler
 from .seed_counts import SeedCounts
 from .settings import current
@@ -91,6 +92,7 @@ class ControllerMemoryTracker:
         self._lock = threading.RLock()
         self._seeds = SeedCounts(self.resident_mb)
         self._windows = Windows(self.sampler, self.functions)
+        self.nesting = Nesting()
         self._thread = SamplingThread(self.sampler)
         _trackers.add(self)
 
@@ -115,21 +117,16 @@ class ControllerMemoryTracker:
                 return target
             name = free_name(name_of(inner), getattr(inner, "__module__", ""), self.functions)
             subject = FunctionSubject(
-                name,
-                every,
-                self.sampler,
-                function=inner,
-                horizon=horizon,
-                on_leak=on_leak,
-                on_sample=self._sampled,
-                recipe=recipe,
+                name, every, self.sampler, function=inner, horizon=horizon, on_leak=on_leak, recipe=recipe
             )
-            wrapper = instrument(target, subject, enabled=sampling_switch(every))
+            subject.on_sample = self._sampled
+            wrapper = instrument(target, subject, enabled=sampling_switch(every, subject.pace))
             record = instrumented(getattr(wrapper, "fget", None) or wrapper)
             if record is not None:
                 subject.calls = record.calls
             subject.enabled = self.enabled
             self.functions[name] = subject
+            self.nesting.add(name, inner)
         return wrapper
 
     def follow(
@@ -165,6 +162,16 @@ class ControllerMemoryTracker:
             self.classes[wanted] = subject
         return subject
 
+    def adopt(self, subject: FunctionSubject) -> bool:
+        """Take in a subject that is counted without a wrapper (see `tallied`); False when there are too many."""
+        with self._lock:
+            if len(self.functions) + len(self.classes) >= self.max_subjects or subject.name in self.functions:
+                self.dropped += subject.name not in self.functions
+                return False
+            subject.on_sample, subject.enabled = self._sampled, self.enabled
+            self.functions[subject.name] = subject
+        return True
+
     def note_breach(self, breach: dict[str, Any]) -> None:
         """Keep the record of a limit that was broken; the first and the latest are kept."""
         with self._lock:
@@ -177,6 +184,8 @@ class ControllerMemoryTracker:
 
     def _sampled(self, subject: Subject) -> None:
         self._windows.sampled()
+        if isinstance(subject, FunctionSubject):
+            self.nesting.sampled(subject.name)
         if _look_hook is not None:
             _look_hook(self, subject)
 
@@ -274,6 +283,7 @@ class ControllerMemoryTracker:
             self.functions.clear()
             self.classes.clear()
             self._windows.clear()
+            self.nesting.clear()
         return left
 
     def after_fork(self) -> None:

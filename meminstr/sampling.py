@@ -18,50 +18,29 @@ from contextlib import contextmanager
 from typing import Any
 
 from .faults import note_fault, settle
+from .forks import loading
 from .probes.budget import TimedProbe
 from .series import Series
 from .settings import current
+from .spending import Budget
 
 MEMORY_SIGNALS = ("resident", "blocks", "heap")
-"""The signals read at every sample, in the order of a reading's slots; slot 3 is the time, slot 4 the reader's."""
+"""The signals read at every sample, in the order of a reading's slots; slot 3 is the time, slot 4 the reader's, slot 5 the time
+when it began, those after it the reader's too."""
 
-READING_SLOTS = len(MEMORY_SIGNALS) + 2
+READING_SLOTS = len(MEMORY_SIGNALS) + 13
+BEGAN = len(MEMORY_SIGNALS) + 2
 
 UNKNOWN = -1
 """A slot of a reading whose probe failed, does not exist here, or was too dear to read now."""
 
+SMALL = 512
+"""Requests up to this many bytes are small-object blocks; larger ones lie in the C heap (CPython, obmalloc.c)."""
+
 _DEAR_SECONDS = 200e-6
 _RECALIBRATE = 64
 _LEAST_SHARE = 1e-6
-
-
-class Budget:
-    """What sampling may cost: a credit to begin with, then a share of the time that passes.
-
-    The credit (spent once in a process's life) is what lets a program of a second be judged at all; the share is what
-    a program of weeks pays.  Not locked: a lost update under threads costs microseconds of accounting.
-    """
-
-    __slots__ = ("_mean", "_started", "credit", "share", "spent")
-
-    def __init__(self, share: float, credit: float = 0.1) -> None:
-        self.share = share
-        self.credit = credit
-        self.spent = 0.0
-        self._mean = 0.0
-        self._started: float | None = None
-
-    def charge(self, seconds: float) -> None:
-        """Book one sample; what is beyond ten times the mean of those before was a wait for the processor."""
-        seconds = min(seconds, 10 * self._mean) if self._mean else seconds
-        self._mean += (seconds - self._mean) / 16 if self._mean else seconds
-        self.spent += seconds
-
-    def left(self, now: float) -> float:
-        """Seconds that may still be spent at time ``now``."""
-        if self._started is None:
-            self._started = now
-        return self.credit + self.share * (now - self._started) - self.spent
+_LONGEST_BRACKET = 60.0
 
 
 class Sampler:
@@ -98,6 +77,14 @@ class Sampler:
         self._next_history = 0.0
         self._lock = threading.Lock()
         self._buffers: list[array[float]] = []
+        self.brackets = 0
+        """How many analyses run now: readings taken meanwhile by other threads would see them."""
+        self.epoch = 0
+        """Moves when one begins or ends: two readings of different epochs have nothing to say together."""
+        self._bracket_lock = threading.RLock()  # a collection inside may run a finaliser that is guarded
+        self._bracket_ends = 0.0
+        self._opening: array[float] | None = None
+        self._collects = False
         self._empty_bracket: float | None = None
         """Blocks that `not_ours` sees around nothing: what it holds itself at the second reading."""
 
@@ -107,7 +94,8 @@ class Sampler:
         """The probes by name; made on first use, because that imports psutil."""
         if self._probes is None:
             try:
-                from .probes import default_probes
+                with loading.of("psutil"):
+                    from .probes import default_probes
 
                 self._probes = {name: _timed(probe) for name, probe in default_probes().items()}
             except Exception as error:  # a psutil that does not know the system: counts are kept, memory is not read
@@ -140,8 +128,20 @@ class Sampler:
         if len(self._buffers) < 256:
             self._buffers.append(buffer)
 
+    def book(self, size: int) -> None:
+        """Take an allocation of meminstr's own, just made and kept, off all later readings.
+
+        Args:
+            size: bytes; those above 512 are in the C heap, which rounds up to 16 and adds 8 (glibc).
+        """
+        if size > SMALL:
+            self.own[2] += (size + 23) // 16 * 16
+        else:
+            self.own[1] += 1
+
     def read(self, into: array[float]) -> None:
         """One reading of the memory signals, less what is meminstr's own; ``into[3]`` is the time."""
+        into[BEGAN] = self.clock()
         self._count += 1
         if not self._fast or self._count % _RECALIBRATE == 0:
             self._recalibrate()
@@ -235,29 +235,59 @@ class Sampler:
         if self._empty_bracket is None:
             self._empty_bracket = 0.0
             self._empty_bracket = self._around_nothing()
-        before, after = self.buffer(), self.buffer()
         began, busy = self.clock(), time.thread_time()
-        collects = gc.isenabled()
-        if collects:
-            gc.disable()
-            gc.collect(0)
-        self.read(before)
+        self._open()
         try:
             yield
         finally:
-            if collects:
-                gc.collect(0)
-                gc.enable()
-            self.read(after)
-            for index in range(len(MEMORY_SIGNALS)):
-                if before[index] >= 0 and after[index] >= 0:
-                    self.own[index] += after[index] - before[index]
-            if before[1] >= 0 and after[1] >= 0:
-                self.own[1] -= self._empty_bracket
-            self.release(before)
-            self.release(after)
+            self._close()
             # what this thread worked, where the clock went on because the processor was somebody else's
             self._book(purpose, min(self.clock() - began, time.thread_time() - busy))
+
+    def _open(self) -> None:
+        # of brackets that overlap, in threads or one inside another, the first to open and the last to close count:
+        # each for itself they would take the same growth off twice
+        with self._bracket_lock:
+            self.brackets += 1
+            self.epoch += 1
+            if self.brackets > 1:
+                return
+            self._bracket_ends = self.clock() + _LONGEST_BRACKET
+            self._opening = self.buffer()
+            self._collects = gc.isenabled()
+            if self._collects:
+                gc.disable()
+                gc.collect(0)
+            self.read(self._opening)
+
+    def _close(self) -> None:
+        with self._bracket_lock:
+            if self.brackets == 1:
+                before, after = self._opening, self.buffer()
+                self._opening = None
+                if self._collects:
+                    gc.collect(0)
+                    gc.enable()
+                self.read(after)
+                if before is not None:
+                    for index in range(len(MEMORY_SIGNALS)):
+                        if before[index] >= 0 and after[index] >= 0:
+                            self.own[index] += after[index] - before[index]
+                    if before[1] >= 0 and after[1] >= 0 and self._empty_bracket is not None:
+                        self.own[1] -= self._empty_bracket
+                    self.release(before)
+                self.release(after)
+            self.brackets = max(0, self.brackets - 1)
+            self.epoch += 1
+
+    def analysing(self) -> bool:
+        """Whether an analysis runs, in whatever thread; one that was torn off by an exception ends by itself."""
+        if not self.brackets:
+            return False
+        if self.clock() > self._bracket_ends:
+            self.brackets, self._opening = 0, None
+            return False
+        return True
 
     def _around_nothing(self) -> float:
         least = math.inf
@@ -320,6 +350,10 @@ class Sampler:
     def after_fork(self) -> None:
         """Start anew in a forked child: its own clock, histories and budget; descriptors are the probes' matter."""
         self._lock = threading.Lock()
+        self._bracket_lock = threading.RLock()
+        if self.brackets and self._collects:
+            gc.enable()
+        self.brackets, self._opening = 0, None
         self.series = {}
         self.started = self.clock()
         self.budget = Budget(self.budget.share)

@@ -55,15 +55,18 @@ def few(view: SeriesView, policy: Policy) -> str:
     return text
 
 
-def bound(excluded: float, signal: Signal, policy: Policy) -> str:
+def bound(excluded: float | None, signal: Signal, policy: Policy) -> str:
     """The smallest steady growth that is excluded."""
-    if not math.isfinite(excluded):
+    if excluded is None:
         return "no rate is excluded yet"
-    # per thousand calls, as small rates read better; per hour of process time
-    factor, per = (3600.0, "hour") if policy.x_unit == "second" else (1000.0, f"1,000 {policy.x_unit}s")
-    if excluded <= 0:
-        return "any steady growth is excluded at 99 %"
+    # per thousand calls, as small rates read better; of process time, per what was seen at least once
+    factor, per = _per_time(signal.view) if policy.x_unit == "second" else (1000.0, f"1,000 {policy.x_unit}s")
     return f"more than {amount(excluded * factor, signal.unit)} per {per} excluded at 99 %"
+
+
+def _per_time(view: SeriesView) -> tuple[float, str]:
+    seen = float(view.x[-1] - view.x[0]) if len(view) else 0.0
+    return (3600.0, "hour") if seen >= 3600 else (60.0, "minute") if seen >= 60 else (1.0, "second")
 
 
 def settled(once: Settled, signal: Signal, policy: Policy, end_x: float) -> str:
@@ -84,6 +87,8 @@ def steady(episode: Episode, signal: Signal, policy: Policy) -> str:
             f"{what} {since}, {distance(episode.persisted_x, policy)} of the horizon of "
             f"{distance(policy.horizon_of(signal.name), policy)}; {sure}"
         )
+    if "pace" in episode.failed:
+        return f"{what} {since}, but it may be slowing down: half of the earlier pace is not sure to be kept (pace)"
     if "material" in episode.failed:
         return f"{what} {since}, too little yet to be called a leak (material); {sure}"
     if episode.short_horizon:

@@ -24,6 +24,8 @@ RECENT = 16
 _RESET_AFTER = 8  # this many samples in a row behind the last x: the counter was reset, not disturbed
 _FORMAT = 1
 _COLUMNS = ("x", "low", "sum", "high")
+_NO_COLUMNS, _NO_TIMES = array("d"), array("f")
+_FIRST_ROOM = 12
 
 
 def _empty() -> array[float]:
@@ -68,7 +70,7 @@ class SeriesView:
 
 
 class Series:
-    """History of one figure in constant memory, under 4 KiB for 96 slots.
+    """History of one figure in constant memory, under 4 KiB for 96 slots; less while it is short.
 
     A sample is refused (False, and counted in `refused`) when x, time or value is NaN or infinite, or when x
     lies behind the last one, as after a clock step.  When eight samples in a row lie behind, the counter
@@ -95,6 +97,7 @@ class Series:
         "epoch",
         "refused",
         "restarts",
+        "room",
         "samples",
         "stride",
     )
@@ -104,12 +107,29 @@ class Series:
             raise ValueError(f"capacity={capacity!r}: an even number of at least 4 slots is allowed")
         self.capacity = capacity
         # x, low, sum and high of all slots, then x and value of the latest samples, in one array: every
-        # array of its own would cost 80 bytes, and a repeated one is allocated to the byte
-        self._columns = array("d", (0.0,)) * (4 * capacity + 2 * RECENT)
+        # array of its own would cost 80 bytes, and a repeated one is allocated to the byte.  Slots are made when the
+        # first sample comes, and twice as many when they are full: of ten thousand guarded functions most are idle.
+        self.room = 0
+        self._columns = _NO_COLUMNS
         # seconds since the first sample: single precision keeps a year to a few seconds, in half the room
-        self._t = array("f", (0.0,)) * capacity
+        self._t = _NO_TIMES
         self.refused = self.restarts = 0
         self._reset()
+
+    def _grow(self, room: int) -> None:
+        old, had, n = self._columns, self.room, self._n + (1 if self._filled else 0)
+        columns = array("d", (0.0,)) * (4 * room + 2 * RECENT)
+        times = array("f", (0.0,)) * room
+        if had:
+            for number in range(4):
+                columns[number * room : number * room + n] = old[number * had : number * had + n]
+            columns[4 * room :] = old[4 * had :]
+            times[:n] = self._t[:n]
+        self._columns, self._t, self.room = columns, times, room
+
+    def size_bytes(self) -> int:
+        """Memory taken: the slots made so far, and the object with its numbers."""
+        return self.room * 36 + (16 * RECENT + 160 if self.room else 0) + 400
 
     def _reset(self) -> None:
         self.samples = self.epoch = self._n = self._filled = self._behind = self._recent_at = 0
@@ -168,17 +188,20 @@ class Series:
         self._x_last, self._v_last = x, value
         self.samples += 1
         self._behind = 0
-        columns, capacity = self._columns, self.capacity
+        n = self._n
+        if n == self.room and not self._filled:
+            if n < self.capacity:
+                self._grow(min(self.capacity, 2 * n or _FIRST_ROOM))
+            else:
+                self._halve()
+                n = self._n
+        columns, capacity = self._columns, self.room
         at = self._recent_at
         self._recent_at = (at + 1) % RECENT
         at += 4 * capacity
         columns[at] = x
         columns[at + RECENT] = value
-        n = self._n
         if not self._filled:
-            if n == capacity:
-                self._halve()
-                n = self._n
             columns[n + capacity] = columns[n + 2 * capacity] = columns[n + 3 * capacity] = value
         else:
             if value < columns[n + capacity]:
@@ -197,14 +220,14 @@ class Series:
 
     def _amend(self, value: float) -> None:
         n = self._n if self._filled else self._n - 1
-        low, high = n + self.capacity, n + 3 * self.capacity
+        low, high = n + self.room, n + 3 * self.room
         self._columns[low] = min(self._columns[low], value)
         self._columns[high] = max(self._columns[high], value)
         self._v_last = value
         self._behind = 0
 
     def _halve(self) -> None:
-        columns, t, capacity = self._columns, self._t, self.capacity
+        columns, t, capacity = self._columns, self._t, self.room  # all are made when they are full
         half = capacity // 2
         low, total, high = capacity, 2 * capacity, 3 * capacity
         for i in range(half):
@@ -219,13 +242,15 @@ class Series:
         self.epoch += 1
 
     def _slots(self, n: int) -> tuple[array[float], ...]:
-        capacity = self.capacity
+        capacity = self.room
+        if not capacity:
+            return (_empty(), _empty(), _empty(), _empty())
         # spelled as a list: a tuple made of a generator leaves a block in the interpreter's free lists each time (3.11)
         return tuple([self._columns[at : at + n] for at in range(0, 4 * capacity, capacity)])
 
     def _latest(self) -> tuple[array[float], array[float]]:
         kept = min(self.samples, RECENT)
-        base = 4 * self.capacity
+        base = 4 * self.room
         ring = [base + (self._recent_at - kept + i) % RECENT for i in range(kept)]
         return (
             array("d", [self._columns[at] for at in ring]),
@@ -296,6 +321,7 @@ class Series:
                 raise ValueError(f"a series of {n} slots where {series.capacity} fit")
             if any(len(data[name]) != n for name in (*_COLUMNS, "t")):
                 raise ValueError("a series whose columns differ in length")
+            series._grow(series.capacity)
             for number, name in enumerate(_COLUMNS):
                 begin = number * series.capacity
                 series._columns[begin : begin + n] = array("d", data[name])

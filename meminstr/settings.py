@@ -90,6 +90,8 @@ class Settings:
         diagnose_seconds: time that finding holders may take for one report.
         exit_seconds: longest that SIGTERM waits for the report to be written.
         report: where the report is written at exit, or None; ``{pid}`` stands for the process id.
+        shards: the folder that this process and its children write shards to, or None.
+        shard_seconds: how often a shard is written.
 
     Raises:
         UsageError: a value that is not allowed.
@@ -110,11 +112,13 @@ class Settings:
     diagnose_seconds: float = 2.0
     exit_seconds: float = 15.0
     report: str | None = None
+    shards: str | None = None
+    shard_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         for key, rule in _RULES.items():
             value = getattr(self, key)
-            if isinstance(value, os.PathLike) and rule is _RULES["report"]:
+            if isinstance(value, os.PathLike) and key in ("report", "shards"):
                 value = os.fspath(value)
                 object.__setattr__(self, key, value)
             _check(key, value, key)
@@ -136,10 +140,12 @@ _RULES: dict[str, _Rule] = {
     "diagnose_seconds": _number(0.0, 3_600.0),
     "exit_seconds": _number(0.0, 3_600.0),
     "report": _path(),
+    "shards": _path(),
+    "shard_seconds": _number(0.05, 86_400.0),
 }
 
 # Variables with the prefix that are no setting of this table: read elsewhere, so not worth a warning.
-_OTHER_VARIABLES = frozenset({"DISABLED", "SPECS", "SHARDS"})
+_OTHER_VARIABLES = frozenset({"DISABLED", "DUMP", "SPECS"})
 
 
 def load(

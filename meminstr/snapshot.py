@@ -55,6 +55,8 @@ class SubjectRecord:
     """Of the process's CPU time since the first one, the share that was spent since the last."""
     note: str | None = None
     """A limit of what can be seen of it, in words."""
+    across: Mapping[str, DeltaFacts] = field(default_factory=dict)
+    """Of calls that are suspended: the changes from begin to end; `deltas` are those of their own steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +79,7 @@ class Snapshot:
     sources: Mapping[str, str]
     subjects: tuple[SubjectRecord, ...]
     windows: tuple[Window, ...] = ()
+    inside: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By function: how many calls of each guarded function lie inside one call of it."""
     floors: Mapping[str, float] = field(default_factory=dict)
     """Materiality floors of the user's own probes."""

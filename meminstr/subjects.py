@@ -12,24 +12,31 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
-from .deltas import EARLY, Deltas
+from .deltas import Deltas
 from .faults import settle
 from .instrument.functions import kind_of
+from .instrument.switches import Pace
 from .owned import owned
-from .sampling import MEMORY_SIGNALS, UNKNOWN, Sampler
+from .sampling import BEGAN, MEMORY_SIGNALS, UNKNOWN, Sampler
 from .series import Series
+from .spending import PLENTY_SECONDS
 
-SERIES_BYTES = 4096
-"""What a series takes at most; it is allocated whole at once."""
+WRAPPER_BYTES = 5_000
+"""What a wrapper and its record take, whether it is called or not (traced)."""
 
 _NOTHING = (0, 0, 0)
 _OTHERS_SHARE = 0.05
 _CLOCKS_APART = 20e-6
 """Seconds that the clocks of process and thread may differ by being read one after the other."""
-_TIME, _CPU = len(MEMORY_SIGNALS), len(MEMORY_SIGNALS) + 1
-MUST = 100
-"""Whatever the budget says, a sample is taken when the calls have grown by this fraction since the last: a history
-without gaps costs a few hundred samples for each tenfold of the run."""
+_K = len(MEMORY_SIGNALS)
+_TIME, _CPU = _K, _K + 1
+_EPOCH, _STEPS, _OTHERS = BEGAN + 1, BEGAN + 2, BEGAN + 3
+_PAUSED, _AWAY = BEGAN + 4, BEGAN + 4 + _K
+"""Of a call that is suspended: levels when it last was, and what the levels moved by while it was."""
+_LONGEST_SAMPLE = 30e-6
+"""Seconds; what is beyond was a wait for the processor."""
+_MOST_STEPS = 64
+"""Of a sampled call so many steps are read, and then no more: a server's main loop is one call."""
 
 
 class FunctionSubject:
@@ -47,6 +54,8 @@ class FunctionSubject:
     """References to a result that nobody else holds, as `owned` sees them; the registry measures it."""
     idle_blocks = 0
     """Blocks that a sample itself seems to gain or lose across a call that does nothing; measured too."""
+    idle_blocks_of_streams = 0
+    """The same of async generators."""
 
     def __init__(
         self,
@@ -72,6 +81,12 @@ class FunctionSubject:
         self.failures = 0
         self.skipped = 0
         self.suspends = kind_of(function) != "call" if function is not None else False
+        self._streams = self.suspends and kind_of(function) == "async generator"
+        self.across = Deltas() if self.suspends else None
+        """Of calls that are suspended: the changes from begin to end, others' work in between included; `deltas` are
+        those of its own steps."""
+        self.directed = 0
+        """Samples to be taken whatever the budget says: somebody grows, and it must be found out who."""
         self.cpu_of_others = 0.0
         self.seconds = 0.0
         """In sampled calls: CPU seconds of other threads meanwhile, and wall seconds."""
@@ -84,6 +99,7 @@ class FunctionSubject:
         self.on_sample = on_sample
         self.state: dict[str, Any] = {}
         """What the analysis remembers between looks; see `diagnosis`."""
+        self.pace = Pace(every)
         self._recipe = recipe
         self._due = 0.0
         self._lock = threading.Lock()
@@ -94,18 +110,74 @@ class FunctionSubject:
         """Read memory before the call, if the budget allows."""
         try:
             sampler = self.sampler
-            if not self.enabled or (sampler.budget.left(sampler.clock()) <= 0 and self.calls() < self._due):
+            now = sampler.clock()
+            left = sampler.budget.left(now)
+            calls = self.calls()
+            wanted = self.directed > 0 and sampler.budget.may_inquire(now)
+            made = self.pace.sampled(
+                left <= 0 and not wanted, left > PLENTY_SECONDS or wanted, calls - self.calls_before
+            )
+            if made:
+                sampler.book(made)
+            dear = left <= 0 and calls < self._due and not wanted
+            if not self.enabled or dear or (sampler.brackets and sampler.analysing()):
                 self.skipped += 1
                 return None
             buffer = sampler.buffer()
+            calls = made = 0  # an int above 256 is a block, which would go between the readings
             sampler.read(buffer)
             if not self.samples:
                 self._history(0.0, buffer)
+            for slot in range(_STEPS, len(buffer)):
+                buffer[slot] = 0.0
+            buffer[_EPOCH] = sampler.epoch
             buffer[_CPU] = _cpu_of_others() if threading.active_count() > 1 else UNKNOWN
             return buffer
         except Exception as error:
             settle(f"sampling {self.name}", error)
             return None
+
+    def pause(self, token: array[float]) -> bool:
+        """After a suspension: remember the levels; False when enough was seen of this call."""
+        try:
+            if not 0 <= token[_STEPS] < _MOST_STEPS:
+                token[_STEPS] = UNKNOWN
+                return False
+            token[_STEPS] += 1
+            if token[_CPU] >= 0:
+                token[_OTHERS] += max(0.0, _cpu_of_others() - token[_CPU])
+            self._levels(token, _PAUSED, 0.0)
+            return True
+        except Exception as error:
+            token[_STEPS] = UNKNOWN
+            settle(f"reading memory within {self.name}", error)
+            return False
+
+    def step(self, token: array[float]) -> None:
+        """Before a resumption: what changed meanwhile is others'."""
+        try:
+            if token[_STEPS] < 0:
+                return
+            self._levels(token, _AWAY, 1.0)
+            for index in range(_K):
+                token[_AWAY + index] -= token[_PAUSED + index]
+            sampler = self.sampler
+            token[_EPOCH] = UNKNOWN if sampler.brackets else sampler.epoch
+            if token[_CPU] >= 0:
+                token[_CPU] = _cpu_of_others()
+        except Exception as error:
+            token[_STEPS] = UNKNOWN
+            settle(f"reading memory within {self.name}", error)
+
+    def _levels(self, token: array[float], first: int, kept: float) -> None:
+        buffer = self.sampler.buffer()
+        self.sampler.read(buffer)
+        self.sampler.budget.spent += max(0.0, buffer[_TIME] - buffer[BEGAN])
+        for index in range(_K):
+            if buffer[index] < 0:
+                token[_STEPS] = UNKNOWN
+            token[first + index] = kept * token[first + index] + buffer[index]
+        self.sampler.release(buffer)
 
     def finish(self, token: array[float] | None, result: Any) -> None:
         """`leave` after a call that returned: what its result alone keeps alive is not left behind."""
@@ -143,29 +215,50 @@ class FunctionSubject:
         try:
             if error is not None and not isinstance(error, GeneratorExit):
                 self.failures += 1
+            if sampler.brackets and sampler.analysing():
+                return  # another thread analyses just now: the level is in part ours
+            if token[_EPOCH] != sampler.epoch:
+                own = None
             calls = self.calls() - self.calls_before
             seconds = after[_TIME] - token[_TIME]
             mixed = False
             if token[_CPU] >= 0 and threading.active_count() > 1:
-                others = max(0.0, _cpu_of_others() - token[_CPU])
+                others = token[_OTHERS] + max(0.0, _cpu_of_others() - token[_CPU])
                 self.cpu_of_others += others
                 # another thread worked meanwhile: the change may be its own, and says nothing of this call
-                mixed = others > max(_CLOCKS_APART, _OTHERS_SHARE * seconds)
+                steps = token[_STEPS]
+                mixed = others > max(_CLOCKS_APART * (1 + steps), 0.0 if steps else _OTHERS_SHARE * seconds)
             self.seconds += seconds
             with self._lock:
                 if own is not None and mixed:
                     self.mixed += 1
                 elif own is not None:
+                    made = self.deltas.make_room()
+                    if made:
+                        sampler.book(made)
                     self.deltas.between(token, calls)
-                    token[1] += own[0] + self.idle_blocks
+                    token[1] += own[0] + (self.idle_blocks_of_streams if self._streams else self.idle_blocks)
                     token[2] += own[2]
-                    self.deltas.add(calls, token, after, own[1])
+                    if self.across is not None:
+                        made = self.across.make_room()
+                        if made:
+                            sampler.book(made)
+                        self.across.add(calls, token, after, own[1])
+                    if token[_STEPS] >= 0:
+                        for index in range(_K):
+                            token[index] += token[_AWAY + index]
+                        self.deltas.add(calls, token, after, own[1])
                 self.samples += 1
                 self._history(float(calls), after)
-            self._due = calls + self.calls_before + calls / MUST
             sampler.keep(after)
-            # the cost so far, without that of a look
-            sampler.budget.charge(max(0.0, sampler.clock() - after[3]) * 2)
+            now = sampler.clock()  # the cost so far, without that of a look
+            cost = max(0.0, now - after[BEGAN]) + max(0.0, token[_TIME] - token[BEGAN])
+            if self.directed:
+                self.directed -= 1
+                sampler.budget.inquired += min(cost, _LONGEST_SAMPLE)
+            else:
+                sampler.budget.charge(cost)
+            self._due = calls + self.calls_before + calls * sampler.budget.growth(now, calls)
             sampler.release(token)
             sampler.release(after)
         except Exception as fault:
@@ -187,7 +280,11 @@ class FunctionSubject:
     def _history(self, x: float, reading: array[float]) -> None:
         for index, signal in enumerate(MEMORY_SIGNALS):
             if reading[index] >= 0:
-                self.series[signal].add(x, reading[3], reading[index])
+                series = self.series[signal]
+                room = series.room
+                series.add(x, reading[3], reading[index])
+                if series.room != room:  # its own array has grown: not the program's memory
+                    self.sampler.book(36 * (series.room - room))
 
     def level_now(self, reading: dict[str, float], now: float) -> None:
         """Enter a reading taken between calls (at a report): the level after the calls so far."""
@@ -204,18 +301,23 @@ class FunctionSubject:
             self.calls_before = self.calls()
             self.series = {signal: Series() for signal in MEMORY_SIGNALS}
             self.deltas = Deltas()
+            self.across = Deltas() if self.suspends else None
             self.samples = 0
 
     def after_fork(self) -> None:
-        """A forked child starts clean."""
+        """A forked child starts clean: its parent's calls are not its own."""
         self._lock = threading.Lock()
+        counted, inherited = self.calls, self.calls()
+        self.calls = lambda: counted() - inherited
+        self._due = 0.0
         self.restart()
         self.failures = self.skipped = 0
         self.state = {}
 
     def size_bytes(self) -> int:
         """Memory that this subject takes, roughly."""
-        return SERIES_BYTES * len(self.series) + 32 * EARLY + 1000
+        deltas = self.deltas.size_bytes() + (self.across.size_bytes() if self.across is not None else 0)
+        return WRAPPER_BYTES + deltas + sum(series.size_bytes() for series in self.series.values())
 
 
 def _cpu_of_others() -> float:

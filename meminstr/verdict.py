@@ -9,6 +9,7 @@ What is not known is None, and null in the JSON.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -298,7 +299,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return {str(k): plain(v, depth + 1) for k, v in value.items()}
     if isinstance(value, AbstractSet):
         return sorted((plain(v, depth + 1) for v in value), key=str)
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, array)):
         return [plain(v, depth + 1) for v in value]
     return f"<{type(value).__module__}.{type(value).__qualname__}>"
 

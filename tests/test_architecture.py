@@ -13,38 +13,39 @@ PACKAGE = Path(meminstr.__file__).parent
 
 # bottom to top; a module imports only from lower lines, and from siblings inside its own folder
 LAYERS = [
-    ["errors", "faults", "names", "_version"],
+    ["errors", "faults", "forks", "names", "nesting", "_version"],
     ["units"],
     ["settings"],
-    ["series", "probes", "trend"],
+    ["series", "spending", "probes", "trend"],
     ["verdict"],
     ["evidence"],
     ["sampling", "snapshot", "owned"],
     ["deltas", "attribution", "background"],
     ["instrument"],
     ["subjects"],
-    ["class_subject"],
+    ["class_subject", "tallied"],
     ["policy"],
     ["sentences"],
     ["judgement"],
     ["seed_counts", "reports", "limits", "calibration"],
     ["registry"],
     ["diagnosis"],
-    ["decorators", "monitors", "shards", "test_mode", "at_exit", "switchboard"],
+    ["decorators", "monitors", "test_mode", "at_exit", "switchboard"],
+    ["shards", "asked"],
     ["integrations", "exporters", "commands"],
-    ["__init__", "__main__"],
+    ["__init__", "__main__", "_bootstrap"],
 ]
 
 # third-party modules and the files that may import them
 OPTIONAL = {
-    "rich": set(),
-    "prometheus_client": set(),
-    "opentelemetry": set(),
+    "rich": {"commands/terminal.py"},
+    "prometheus_client": {"exporters/prometheus.py"},
+    "opentelemetry": {"exporters/opentelemetry.py"},
     "dask": set(),
     "distributed": set(),
     "torch": set(),
     "cachetools": set(),
-    "pytest": set(),
+    "pytest": {"integrations/pytest_plugin.py", "integrations/pytest_checks.py", "integrations/pytest_suite.py"},
 }
 REQUIRED = {"psutil", "numpy", "wrapt"}
 # folders that are themselves imported on first use, so that numpy may stand at the top of their files

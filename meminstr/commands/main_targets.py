@@ -2,7 +2,7 @@
 
 The script's syntax tree gets one more decorator, the outermost, on each ``class`` and ``def`` a target names.
 Line numbers, docstring, ``from __future__`` and the source seen by `inspect` stay as they are.  Whatever is
-made otherwise (``Point = namedtuple(...)``) is listed as skipped.
+made otherwise (``Point = namedtuple(...)``, a function that a factory or ``exec`` made) is listed as skipped.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from ..instrument.source_names import parse_quietly, statements, surely_missing
 from ..instrument.targets import Target
 
 _MARK = "__meminstr_instrument__"  # ends in two underscores, so that no class body mangles it
+
+_MADE_OTHERWISE = "is not made by a class or def statement of the script"
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -60,11 +62,8 @@ def compile_instrumented(source: bytes, file: str, targets: list[Target], work: 
     found = {target for target, _ in offers}
     for target in targets:
         if target not in found and not target.wild_path:
-            work.skip(
-                target,
-                f"__main__:{target.qualified_name}",
-                "is not made by a class or def statement of the script",
-            )
+            work.skip(target, f"__main__:{target.qualified_name}", _MADE_OTHERWISE)
+    work.was_there(targets)
 
     def instrument(index: int) -> Callable[[Any], Any]:
         target, path = offers[index]
@@ -73,6 +72,21 @@ def compile_instrumented(source: bytes, file: str, targets: list[Target], work: 
     # in builtins, because the program's own namespace must hold nothing that is not its own
     setattr(builtins, _MARK, instrument)
     return compile(tree, file, "exec", dont_inherit=True)
+
+
+def note_left_out(targets: list[Target], work: Instrumentation) -> None:
+    """At the end: list what a wildcard means and the script has made without a statement of its own."""
+    space = vars(sys.modules["__main__"])
+    done = {applied.subject for applied in work.applied}
+    known = {id(obj) for name, obj in space.items() if f"__main__:{name}" in done}  # under another name too
+    for name, obj in list(space.items()):
+        of_kind = {"class": isinstance(obj, type), "function": isinstance(obj, types.FunctionType)}
+        if getattr(obj, "__module__", None) != "__main__" or name.startswith("__") or id(obj) in known:
+            continue
+        for target in targets:
+            subject = f"__main__:{name}"
+            if target.wild_path and target.matches_path((name,)) and of_kind.get(target.wants) and subject not in done:
+                work.skip(target, subject, _MADE_OTHERWISE)
 
 
 def _definitions(body: list[ast.stmt], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], _Definition]]:

@@ -18,7 +18,7 @@ from ..errors import UsageError
 
 USAGE_ERROR = 2
 
-_COMMANDS = ("run", "report", "demo")
+_COMMANDS = ("run", "merge", "report", "compare", "watch", "dump", "history", "demo")
 """The modules of this package with an ``add_parser(subparsers)`` each; its parser sets ``main``."""
 
 _DESCRIPTION = """\
@@ -28,6 +28,10 @@ Tells who grows in a long-running Python program, who holds it, and how long unt
   meminstr run --track shop.cart:Cart app.py           follow the instances of a class
   meminstr run --guard shop.cart:checkout app.py       watch what the calls of a function leave behind
   meminstr report OUT.json                             read a report that was written
+  meminstr merge DIR                                   one report of many processes
+  meminstr compare BASE.json HEAD.json                 what got worse, what is new
+  meminstr watch PID                                   any process, from outside: verdict and time left
+  meminstr dump PID                                    the live report of a program that was asked to answer
   meminstr demo                                        see it at work, about 20 seconds
 """
 

@@ -19,14 +19,16 @@ from ..errors import UsageError
 from ..instrument.by_name import Instrumentation, instrument_by_name
 from ..instrument.source_names import parse_quietly, surely_missing
 from ..instrument.targets import Skipped, Target, require_module
+from ..shards import write_shards
 from ..units import parse_bytes
-from . import main_targets, runner
+from . import children, main_targets, runner
 
-_WITH_VALUE = frozenset({"--track", "--guard", "--limit", "--every", "--report"})
+_WITH_VALUE = frozenset({"--track", "--guard", "--limit", "--every", "--report", "--shards"})
 _SHOWN = 20  # skipped objects named on standard error; the rest as a number
 
 _USAGE = """meminstr run [--track MODULE:CLASS[=NAME]]... [--guard MODULE:FUNCTION]...
                     [--limit MODULE:FUNCTION=SIZE]... [--every N] [--report OUT.json] [--quiet]
+                    [--follow-children] [--shards DIR]
                     (SCRIPT | -m MODULE) [ARGUMENTS...]"""
 
 _EPILOG = """\
@@ -56,6 +58,8 @@ def add_parser(commands: Any) -> None:
     add("--limit", metavar="MODULE:FUNCTION=SIZE", action="append", default=[], help="as render:page=2GiB")
     add("--every", metavar="N", help="sample one call in N (100)")
     add("--report", metavar="OUT.json", help="also write the report here; {pid} is the process id")
+    add("--follow-children", action="store_true", help="do the same in every Python that the program starts")
+    add("--shards", metavar="DIR", help="have each process write its state here every few seconds")
     add("--quiet", action="store_true", help="no report on standard error")
     parser.set_defaults(main=execute, program=None)
 
@@ -107,7 +111,12 @@ def execute(options: argparse.Namespace) -> int:
     in_main = main_targets.main_targets(targets, program.names)
     if program.source is not None:
         main_targets.check_source(in_main, program.source, program.file)
-    _leave_report(options, in_force, work)
+    folder = None
+    if options.follow_children:
+        folder = children.follow(targets, program.names, in_force.shards)
+    elif in_force.shards is not None:
+        write_shards(in_force.shards)
+    _leave_report(options, in_force, work, folder, in_main)
     _prepare_tracker(in_force)
     return runner.execute(program, lambda source, file: main_targets.compile_instrumented(source, file, in_main, work))
 
@@ -150,7 +159,9 @@ def _settings(options: argparse.Namespace) -> settings.Settings:
             settings.Settings(every=every)
         except UsageError:
             raise UsageError(f"--every {options.every} is not allowed: a whole number from 1 up is") from None
-    in_force = settings.load(files=True, strict=True, arguments={"every": every, "report": options.report})
+    in_force = settings.load(
+        files=True, strict=True, arguments={"every": every, "report": options.report, "shards": options.shards}
+    )
     settings.use(in_force)
     return in_force
 
@@ -180,18 +191,35 @@ def _check(target: Target) -> None:
         raise UsageError(f"{target}: {target.module} {why}")
 
 
-def _leave_report(options: argparse.Namespace, in_force: settings.Settings, work: Instrumentation) -> None:
+def _leave_report(
+    options: argparse.Namespace,
+    in_force: settings.Settings,
+    work: Instrumentation,
+    folder: str | None,
+    in_main: list[Target],
+) -> None:
     quiet = options.quiet
 
+    def whole(report: Any) -> Any:
+        return report if folder is None else children.with_children(report, folder)
+
     def tell(report: Any) -> None:
+        report = whole(report)
+        main_targets.note_left_out(in_main, work)
         lines = [*(() if quiet else (str(report),)), *_remarks(work)]
         if lines:
             at_exit.to_stderr("\n".join(lines))
 
     at_exit.at_exit("run", tell, once=True)
     if in_force.report is not None:
-        path = os.path.abspath(in_force.report.replace("{pid}", str(os.getpid())))
-        at_exit.at_exit(path, lambda report: at_exit.write_file(report, path, shown=not quiet))
+        name = in_force.report.replace("{pid}", str(os.getpid()))
+        path = os.path.abspath(name)
+
+        def write(report: Any) -> None:
+            if at_exit.write_file(whole(report), path, shown=not quiet) and not quiet:
+                at_exit.to_stderr(f"meminstr: the report is in {name} too")
+
+        at_exit.at_exit(path, write)
 
 
 def _remarks(work: Instrumentation) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from ..errors import UsageError
-from ..faults import loading, settle
+from ..faults import settle
+from ..forks import cannot_finish, loading
 from ..instrument.functions import instrumented
 from ..instrument.switches import checked_every
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
@@ -77,7 +78,7 @@ _FIRST_LOOK = 12
 
 def _first_look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     # the diagnosis is loaded when there is something to look at, not when a module is imported that has a decorator
-    if subject.samples < _FIRST_LOOK or not loading.acquire(blocking=False):
+    if subject.samples < _FIRST_LOOK or cannot_finish() or not loading.acquire(blocking=False):
         return
     try:
         with tracker.sampler.not_ours("loading"):

@@ -10,17 +10,20 @@ frames keep theirs.  Nobody else needs that.
 
 from __future__ import annotations
 
+import functools
 import os
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
+from ..instrument.parameters import parameters_of
 from ..limits.guard import Guard
 from ..limits.interrupt import HOT, TRAMPOLINES
 from ..limits.threads import disarm, forget
 
 _HIDDEN = __file__ if os.environ.get("MEMINSTR_PLAIN_FRAMES") else "<meminstr importlib._bootstrap limit>"
+_GENERATED = "<meminstr importlib._bootstrap limit>"
 
 
 def _hidden(function: Any) -> Any:
@@ -35,88 +38,103 @@ def _hidden(function: Any) -> Any:
     return function
 
 
-@_hidden
+_CHECK = """\
+def limited({shown}):
+    _mi_granted = _mi_guard.granted
+    if _mi_clock() < _mi_granted.until:
+        _mi_result = _mi_function({passed})
+        if _mi_clock() >= _mi_granted.until:
+            _mi_guard.late(_mi_granted)
+        return _mi_result
+    _mi_call = _mi_guard.enter(arm=False)
+    try:
+        _mi_result = _mi_function({passed})
+    except _mi_anything as _mi_error:
+        _mi_guard.leave(_mi_call, _mi_error)
+        raise
+    _mi_guard.leave(_mi_call)
+    return _mi_result
+"""
+"""Short calls live on one reading, without a token or a handler."""
+
+# asked when it begins to run: it may have been made long before
+_CHECK_COROUTINE = """\
+async def limited({shown}):
+    _mi_granted = _mi_guard.granted
+    if _mi_clock() >= _mi_granted.until:
+        return await _mi_slow(_mi_itself, None, (_mi_function({passed}),), _mi_none)
+    _mi_result = await _mi_function({passed})
+    if _mi_clock() >= _mi_granted.until:
+        _mi_guard.late(_mi_granted)
+    return _mi_result
+"""
+
+# one that starts on a young reading is judged at its end, not at its steps; after one that took long the next gets
+# readings, and steps, of its own
+_CHECK_GENERATOR = """\
+def limited({shown}):
+    _mi_granted = _mi_guard.granted
+    if _mi_clock() >= _mi_granted.until:
+        return (yield from _mi_slow(_mi_itself, None, (_mi_function({passed}),), _mi_none))
+    _mi_result = yield from _mi_function({passed})
+    if _mi_clock() >= _mi_granted.until:
+        _mi_guard.late(_mi_granted)
+    return _mi_result
+"""
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(source: str) -> types.CodeType:
+    scratch: dict[str, Any] = {}
+    exec(compile(source, _GENERATED, "exec", dont_inherit=True), scratch)
+    code: types.CodeType = scratch["limited"].__code__
+    return code
+
+
+def _generated(template: str, function: Any, guard: Guard, **more: Any) -> Callable[..., Any]:
+    """A wrapper with the function's own parameters: half of what passing ``*args, **kwargs`` on would cost.
+
+    Measured against a do-nothing wrapt decorator: functions 0.30 instead of 0.42, coroutine functions, which need one
+    frame less that way, 0.41 instead of 0.77, generators 0.33 instead of 0.63.
+    """
+    plain = type(function) is types.FunctionType
+    found = parameters_of(function) if plain else None
+    shown, passed = ("*args, **kwargs",) * 2 if found is None else (found.shown, ", ".join(found.passed))
+    names = {
+        "__name__": getattr(function, "__module__", None) or __name__,
+        "__builtins__": __builtins__,
+        "_mi_function": function,
+        "_mi_guard": guard,
+        "_mi_clock": guard.services.readings.clock,
+        "_mi_anything": BaseException,
+        **more,
+    }
+    code = _compiled(template.format(shown=shown, passed=passed))
+    name = getattr(function, "__name__", code.co_name)
+    code = code.replace(co_name=name, co_qualname=getattr(function, "__qualname__", name))
+    made = types.FunctionType(code, names, name)
+    if found is not None:
+        made.__defaults__, made.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
+    return made
+
+
 def checked(function: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-    """``mode="check"``: short calls live on one reading, without a token or a handler."""
-    clock = guard.services.readings.clock
-
-    def limited(*args: Any, **kwargs: Any) -> Any:
-        granted = guard.granted
-        if clock() < granted.until:
-            # short calls live on one reading: no token, no handler
-            result = function(*args, **kwargs)
-            if clock() >= granted.until:
-                guard.late(granted)
-            return result
-        call = guard.enter(arm=False)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            guard.leave(call, error)
-            raise
-        guard.leave(call)
-        return result
-
-    return limited
+    """``mode="check"`` for a plain function."""
+    return _generated(_CHECK, function, guard)
 
 
-@_hidden
 def checked_coroutine(guard: Guard, function: Callable[..., Any], slow: Callable[..., Any]) -> Callable[..., Any]:
     """`checked` for a coroutine function; ``slow`` is the general frame for whoever has no young reading."""
-    clock = guard.services.readings.clock
-
-    async def hot(inner: Coroutine[Any, Any, Any]) -> Any:
-        # asked when it begins to run: it may have been made long before
-        granted = guard.granted
-        if clock() >= granted.until:
-            return await slow(_itself, None, (inner,), {})
-        result = await inner
-        if clock() >= granted.until:
-            guard.late(granted)
-        return result
-
-    _name(hot, function)
-
-    def limited(*args: Any, **kwargs: Any) -> Any:
-        # the coroutine is made at the call, so that wrong arguments fail there, as they do without us
-        return hot(function(*args, **kwargs))
-
-    return limited
+    return _generated(_CHECK_COROUTINE, function, guard, _mi_slow=slow, _mi_itself=_itself, _mi_none={})
 
 
-@_hidden
 def checked_generator(guard: Guard, function: Callable[..., Any], slow: Callable[..., Any]) -> Callable[..., Any]:
-    """`checked` for a generator function; one that starts on a young reading is judged at its end, not at its steps.
-
-    After one that took long the next gets readings, and steps, of its own.
-    """
-    clock = guard.services.readings.clock
-
-    def hot(inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        granted = guard.granted
-        if clock() >= granted.until:
-            return (yield from slow(_itself, None, (inner,), {}))
-        result = yield from inner
-        if clock() >= granted.until:
-            guard.late(granted)
-        return result
-
-    _name(hot, function)
-
-    def limited(*args: Any, **kwargs: Any) -> Any:
-        return hot(function(*args, **kwargs))
-
-    return limited
+    """`checked` for a generator function."""
+    return _generated(_CHECK_GENERATOR, function, guard, _mi_slow=slow, _mi_itself=_itself, _mi_none={})
 
 
 def _itself(inner: Any) -> Any:
     return inner
-
-
-def _name(frame: Any, function: Any) -> None:
-    # an un-awaited coroutine is warned of by its name
-    frame.__name__ = getattr(function, "__name__", frame.__name__)
-    frame.__qualname__ = getattr(function, "__qualname__", frame.__qualname__)
 
 
 @_hidden

@@ -14,6 +14,9 @@ from .reckoning import PROCESS, Reckoned
 _SMALL_BLOCK = Interval(64.0, 16.0, 512.0)
 """Bytes of a small-object block of which nothing more is known: pymalloc's size classes span these limits."""
 
+_LARGEST_SMALL = 512.0
+"""Bytes: a larger block is the C heap's."""
+
 _RESIDENT_TELLS = MIB
 
 
@@ -48,7 +51,7 @@ def finding_of(
     if record is None:
         return _process_finding(reckoned, snapshot, room)
     per_call = _bytes_per_call(record, judged, counts, instance_bytes)
-    blocks = judged.rates.get("blocks") if record.kind == "function" else None
+    blocks = judged.rates.get("blocks") if record.kind != "class" else None
     live = live_rate(record, judged)
     grows = judged.verdict in (Verdict.LEAKING, Verdict.GROWING)
     per_second = _calls_per_second(record)
@@ -146,9 +149,13 @@ def _bytes_per_call(
         return heap_value
     slopes = {s.name: s.rate for s in judged.signals}
     size = _block_size(record, slopes.get("blocks") or blocks, _positive(slopes.get("heap")), resident)
+    # a block beyond the small sizes lies in the C heap and is counted there too: of the blocks only those are sure to
+    # be small that the heap's growth leaves over, and where it could hold them all nothing tells which they are
+    least = max(0.0, (blocks.low or 0.0) - (heap_value.high or 0.0) / _LARGEST_SMALL)
+    doubtful = 0.5 if heap_value.value > blocks.value * _LARGEST_SMALL else 1.0
     return Interval(
-        heap_value.value + blocks.value * size.value,
-        (heap_value.low or 0.0) + max(0.0, blocks.low if blocks.low is not None else 0.0) * (size.low or 0.0),
+        heap_value.value + blocks.value * size.value * doubtful,
+        (heap_value.low or 0.0) + least * (size.low or 0.0),
         (heap_value.high or 0.0) + max(0.0, blocks.high or blocks.value) * (size.high or size.value),
     )
 
@@ -206,10 +213,13 @@ def _excluded(judged: Judgement, record: SubjectRecord, instance_bytes: float) -
     if record.kind == "class":
         rate = by_name.get("live")
         return None if rate is None or not instance_bytes else rate * instance_bytes
-    blocks, heap = by_name.get("blocks"), by_name.get("heap")
-    if blocks is None and heap is None:
+    exact = [by_name[name] for name in ("blocks", "heap") if name in by_name]
+    if not exact:
         return by_name.get("resident")
-    return (blocks or 0.0) * _SMALL_BLOCK.value + (heap or 0.0)
+    if None in exact:
+        return None
+    # blocks of the largest small size: a bound that assumes less would be broken by a leak of larger ones
+    return (by_name.get("blocks") or 0.0) * _LARGEST_SMALL + (by_name.get("heap") or 0.0)
 
 
 def _calls_per_second(record: SubjectRecord) -> float:

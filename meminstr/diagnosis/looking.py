@@ -15,7 +15,8 @@ import time
 from ..class_subject import ClassSubject
 from ..errors import LeakDetected
 from ..evidence import caches, census
-from ..faults import loading, note_fault, settle
+from ..faults import note_fault, settle
+from ..forks import cannot_finish, loading
 from ..judgement import FLOORS, Judgement, Policy, prime
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
 from ..sampling import Sampler
@@ -33,6 +34,8 @@ from .taking import record_of, take
 logger = logging.getLogger("meminstr")
 
 _FIRST = 12
+_ENOUGH_SAMPLES, _AT_A_TIME = 1024, 256
+"""Samples that tell whose a growth is, where there are several functions: so many are taken whatever the budget says."""
 _CREDIT = 0.3
 """Seconds that looks may cost to begin with; after that the setting ``cost_budget_share`` of the CPU time holds."""
 
@@ -53,8 +56,9 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     sampler = tracker.sampler
     if state.get("looking") or sampler.cost_seconds() > _CREDIT + current().cost_budget_share * tracker.cpu_seconds():
         return
-    # A look holds the lock that a fork waits for: it imports on first use, and a child that was forked while another
-    # thread held a module's import lock would wait for it for ever.  Two threads never look at once.
+    if not can_judge():
+        return  # a forked child in which loading the analysis might wait for ever; see `forks`
+    # A look holds the lock that a fork waits for: it imports on first use.  Two threads never look at once.
     if not loading.acquire(blocking=False):
         return
     state["looking"] = True
@@ -63,6 +67,7 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
         with sampler.not_ours():
             suspicious = _retained_something(subject)
         if suspicious:
+            _direct(tracker, subject)
             prime_once(sampler)
             finding = _judge(tracker, subject)
         elif state.get("verdict") is not None:
@@ -128,7 +133,7 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
     if found.verdict not in (Verdict.GROWING, Verdict.LEAKING):
         state["verdict"] = found.verdict
         return None
-    if record.kind == "function":
+    if record.kind != "class":
         if state.get("containers") is None:
             note_containers(subject, record)
         elif found.verdict is Verdict.LEAKING and not state.get("acted"):
@@ -158,6 +163,13 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
     state["leak"] = latch_of(found, record)
     counts = subject.follower.counts() if isinstance(subject, ClassSubject) else None
     return finding_of(settled(mine), snapshot, Room(None, None), counts=counts if mine.record else None)
+
+
+def _direct(tracker: ControllerMemoryTracker, subject: Subject) -> None:
+    """Something grows: of several functions it must be found out whose it is, and that is worth some samples more."""
+    if isinstance(subject, ClassSubject) or len(tracker.functions) < 2 or subject.deltas.samples >= _ENOUGH_SAMPLES:
+        return
+    subject.directed = max(subject.directed, min(_AT_A_TIME, _ENOUGH_SAMPLES - subject.deltas.samples))
 
 
 def _until_it_matters(record: SubjectRecord, found: Judgement, horizon: float) -> int:
@@ -207,6 +219,11 @@ def prime_once(sampler: Sampler) -> None:
             # and what that left in the interpreter's free lists: the program would take its next thousands of pairs
             # from there, unseen by any counter, and a growth that slows down would look straight
             gc.collect()
+
+
+def can_judge() -> bool:
+    """Whether the analysis is loaded, or could be: not in a child that was forked amid somebody's import."""
+    return _primed or not cannot_finish()
 
 
 def latch_of(found: Judgement, record: SubjectRecord) -> Latch | None:

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..class_subject import ClassSubject
-from ..errors import UsageError
+from ..errors import MeminstrError, UsageError
 from ..evidence.baseline import load, mark_finding
 from ..evidence.census import Census
-from ..faults import faults, loading, note_fault
+from ..faults import faults, note_fault
+from ..forks import cannot_finish, loading
 from ..probes import process_meter
 from ..probes.container import tightest_limit
 from ..registry import ControllerMemoryTracker
@@ -24,11 +25,12 @@ from ..seed_counts import each_bytes
 from ..settings import current
 from ..snapshot import Snapshot
 from ..verdict import Finding, Verdict
-from . import tracing
+from . import looking, tracing
 from .confirming import dead_of
 from .containers import bounded_fill
 from .explaining import census_now, explain_class, explain_function, explain_process, watched
 from .figures import Room, finding_of
+from .histories import SUBJECTS, with_series
 from .reckoning import Reckoned, reckon, settled
 from .taking import record_of, take
 
@@ -54,7 +56,14 @@ def report(
 
     Raises:
         UsageError: a baseline that cannot be read, a tracker that is none, or an unknown kind of diagnosis.
+        MeminstrError: in a child that was forked while another thread imported: loading the analysis might never end.
     """
+    if not looking.can_judge():
+        names = ", ".join(sorted(cannot_finish()))
+        raise MeminstrError(
+            f"no report in this process: it was forked while another thread imported {names}, which never ends here; "
+            "import that before the fork, or call meminstr.report() once"
+        )
     if not isinstance(diagnose, bool) and diagnose != tracing.ALLOCATIONS:
         raise UsageError(f'diagnose={diagnose!r} is not allowed: True, False or "allocations" is')
     if tracker is None:
@@ -130,6 +139,8 @@ def _report(
     ends = time.perf_counter() + settings.diagnose_seconds
     for one in sorted([*reckoning.subjects, reckoning.process], key=lambda r: -r.judgement.verdict.severity):
         finding = _finding(tracker, settled(one), snapshot, room)
+        if diagnose and (len(findings) < SUBJECTS or one.record is None):
+            finding = with_series(finding, one, snapshot.process, settings.horizon, tracker.sampler.started)
         if diagnose:
             finding = _explained(tracker, finding, max(0.05, ends - time.perf_counter()), after, one.through)
         findings.append(mark_finding(finding, known))
@@ -194,7 +205,7 @@ def _explained(
             subject = tracker.classes.get(finding.subject)
             if isinstance(subject, ClassSubject):
                 return explain_class(finding, subject, tracker, budget_seconds)
-        elif finding.subject_kind == "function" or through is not None:
+        elif finding.subject_kind != "process" or through is not None:
             subject = tracker.functions.get(finding.subject if through is None else through)
             if subject is not None:
                 return explain_function(finding, subject, tracker, budget_seconds, after)

@@ -38,6 +38,7 @@ def take(tracker: ControllerMemoryTracker, reading: Mapping[str, float]) -> Snap
             )
             for values, calls in tracker.windows()
         ),
+        inside=tracker.nesting.inside({name: subject.calls() for name, subject in list(tracker.functions.items())}),
         floors=floors,
     )
 
@@ -67,6 +68,11 @@ def record_of(subject: Subject, now: float, *, early: bool = True) -> SubjectRec
         failures=failures,
         series=series,
         deltas=_deltas(subject.deltas, early),
+        across=(
+            _deltas(subject.across, False)
+            if isinstance(subject, FunctionSubject) and subject.across is not None
+            else {}
+        ),
         overlapped=isinstance(subject, FunctionSubject) and subject.overlapped(),
         # calls that are not suspended enter only the changes of samples in which nobody else worked
         seconds_each=(

@@ -68,7 +68,7 @@ _BY_ROOT = {
     "generator": "the generator was not run to its end: close() it",
     "traceback": "an exception being handled keeps its frames: leave the `except` block",
     "context": "reset the context variable (`var.reset(token)`) when the work is done",
-    "unknown": "the search ran out of time: ask again with a larger budget",
+    "unknown": "the search ran out of time: give a report more, as MEMINSTR_DIAGNOSE_SECONDS=10, and ask again",
 }
 _CONTAINER = "remove the entry when its owner is done, bound the container, or hold the values weakly"
 _REFERENCE = "set the reference to None in the cleanup"

@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .forward import ForwardMap
 from .ours import is_our_frame
 from .safe import children, is_a
 
@@ -45,7 +46,7 @@ class BackwardWalk:
 
     def __init__(
         self,
-        reached: dict[int, Any],
+        reached: ForwardMap,
         own: set[int],
         clock: Callable[[], float],
         deadline: float,
@@ -182,7 +183,7 @@ class BackwardWalk:
             self._add_kids(key, hits)
             if on_map or _is_lost_module(holder):
                 if not on_map:
-                    self.reached[key] = holder  # the globals of a module that left `sys.modules`
+                    self.reached.add_root(holder)  # the globals of a module that left `sys.modules`
                 self._solve(holder, hits)
             elif key in self.known:
                 if key not in self._open and key in self.up:

@@ -1,185 +1,279 @@
-"""The map of what lies near the roots: a breadth-first walk that can stop and go on at any moment.
+"""The map of what can be reached from the roots: a breadth-first walk in batches that can stop and go on at any moment.
 
-It pays for the first few levels only (modules, their globals, attributes of those); the long way from a
-suspect up to this map is walked by `backward`.  Where that is not possible (objects frozen out of the
-collector's sight, arrays of objects, heaps so large that one scan would be a noticeable pause) the walk simply
-goes on, in steps of a few microseconds, until everything is found or the budget is spent.
+A step asks the collector for everything that some thousand objects refer to, and sorts the new ones out by their
+addresses (`addresses`): about 50 ns a reference, and a few milliseconds between two moments at which other threads may
+run.  What is kept are the objects, batch by batch; through which of its batch an object was reached is found out
+afterwards, for the few that matter.  Wide containers wait until everything narrow was looked into.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from .addresses import ATOM, LEAF, OWN, SEEN, SIZED, SPECIAL, TARGET, Table, ids_of, length, lengths_of
 from .roots import Root, Roots
-from .safe import ATOMS, children, object_arrays
+from .safe import children, object_arrays
 
 _WIDE = 4_000
 """A container with more members than this is expanded only after everything narrower."""
 _VERY_WIDE = 50_000
-"""A container of more is not even looked into before that: a copy of its members would be a pause."""
-_SIZED = (dict, list, tuple, set, frozenset)
-_LONG = 150
-"""Steps kept of each end of a very long way."""
-_CHECK_EVERY = 2_000
-"""References looked at between two looks at the clock: some hundred microseconds."""
+"""A container of more is not even looked into before that."""
+_HUGE = 1_000_000
+"""The references of a container of more are not asked for at once: that would be a pause."""
+_BATCH = 8_000
+"""Objects asked for their references at once, and members of a slice: 1 to 3 ms."""
+_SMALL = 1_000
+"""Batches of fewer are joined."""
+_FEW = 40
+"""References that are sorted one by one: arrays cost more for so few."""
+_DROP, _TAKE, _HIT, _DEFER, _APART = range(5)
+"""What becomes of a reference: nothing, as of one seen before; looked into next; a target; a wide container; one that
+is to be looked into by itself."""
+_TAKEN = bytes(code == _TAKE for code in range(256))
 
 
-class Gap:
-    """Stands in a chain for the many steps that were left out."""
+class Batch:
+    """Objects that were reached together.
 
-    __slots__ = ()
+    Args:
+        objects: they themselves; holding them is what keeps their ids valid.
+        parents: the batches through which they were reached.
+        special: whether each is to be looked into by itself.
+    """
 
+    __slots__ = ("objects", "parents", "special")
 
-GAP = Gap()
+    def __init__(self, objects: list[Any], parents: tuple[Batch, ...] = (), special: bool = False) -> None:
+        self.objects = objects
+        self.parents = parents
+        self.special = special
 
 
 class ForwardMap:
-    """Objects reached from the roots, each with the object through which it was reached first."""
+    """Objects reached from the roots."""
 
-    __slots__ = ("_arrays", "_clock", "_frontier", "_next", "_through", "_wide", "own", "parent", "reached", "targets")
-
-    def __init__(self, roots: Roots, targets: set[int], own: set[int], clock: Callable[[], float]) -> None:
-        self.reached: dict[int, Any] = {}
-        """The objects reached, by id; keeping them is what keeps their ids valid."""
-        self.parent: dict[int, Any] = {}
-        self.targets = targets
-        self.own = own
+    def __init__(self, roots: Roots, targets: Iterable[int], own: Iterable[int], clock: Callable[[], float]) -> None:
         self._clock = clock
         self._arrays = object_arrays()
-        self._frontier: list[Any] = []
-        self._next: list[Any] = []
-        self._wide: list[Any] = []
-        self._through: list[Any] = []
-        own.update(map(id, (self.reached, self.parent, targets, self._frontier, self._next, self._wide, roots.order)))
-        own.add(id(self._through))
-        own.update((id(roots.modules), id(own)))
-        for root in roots.order:
-            if type(root) is Root:
-                own.update((id(root), id(root.values)))
-                own.update(map(id, root.values))
-            else:
-                self.reached[id(root)] = root
-        for root in roots.order:
-            if type(root) is Root:
-                # with the namespaces of the modules, after them: of a name in a module and a local of a
-                # running function that lead equally far, the module's is the one to tell
-                self._next.append(root)
-            else:
-                self._adopt(root, children(root, None))
+        self.table = Table(self._arrays)
+        self.table.note(own, OWN)
+        self.targets: set[int] = set()
+        """Ids looked for and not reached yet."""
+        self.hits: dict[int, Any] = {}
+        """Targets reached, by their ids."""
+        self.batches: list[Batch] = []
+        self.hit_in: dict[int, tuple[Batch, ...]] = {}
+        self.lost: dict[int, Any] = {}
+        self._next: list[Batch] = []
+        self._frontier: list[Batch] = []
+        self._wide: list[tuple[Any, tuple[Batch, ...]]] = []
+        self._through: list[Batch] = []
+        self._slicing: tuple[Batch, Iterator[list[Any]]] | None = None
+        self.want(targets)
+        tables = [root for root in roots.order if type(root) is Root]
+        modules = [root for root in roots.order if type(root) is not Root]
+        self.table.note((key for root in tables for key in (id(root), id(root.values))), OWN)
+        self.table.note((id(entry) for root in tables for entry in root.values), OWN)
+        self.table.note((id(roots.modules),), OWN)
+        self.table.note(map(id, modules), SEEN)
+        top = Batch(modules, special=True)
+        self.batches.append(top)
+        for module in modules:
+            if id(module) in self.targets:
+                self._hit(module, ())
+        self._sort_in([children(module, None)[0] for module in modules], top)
+        if tables:
+            # with the namespaces of the modules, after them: of a name in a module and a local of a
+            # running function that lead equally far, the module's is the one to tell
+            self._next.append(Batch(tables, special=True))
 
-    def expand(self, deadline: float, most: int | None) -> bool:
-        """Walk on until all targets are found, `most` objects are known, or the clock passes `deadline`.
+    def __contains__(self, key: int) -> bool:
+        return key in self.lost or (self.table.has(key, SEEN) and not self.table.has(key, OWN))
+
+    def add_root(self, obj: Any) -> None:
+        """Take an object for a root that the walk could not know of."""
+        self.lost[id(obj)] = obj
+
+    def want(self, targets: Iterable[int]) -> None:
+        """Look for these instead."""
+        self.table.clear(self.targets, TARGET)
+        self.targets = {key for key in targets if key not in self.hits}
+        self.table.note(self.targets, TARGET)
+        self.table.clear(self.targets, OWN)
+
+    def expand(self, deadline: float) -> bool:
+        """Walk on until all targets are found, or the clock passes `deadline`.
 
         Returns:
             True when there is nothing left to expand.
         """
-        work = 0
-        while True:
-            while self._frontier:
-                work += 1 + self._look_into(self._frontier.pop())
-                if work > _CHECK_EVERY:
-                    work = 0
-                    if self._must_stop(deadline, most):
-                        return False
-            if self._next:
+        while self.targets:
+            if self._frontier:
+                self._look_into(self._frontier.pop())
+            elif self._next:
                 self._next.reverse()  # `pop` takes from the end; the order of discovery is the order of preference
                 self._frontier, self._next = self._next, self._frontier
-            elif self._wide and (most is None):
-                self._look_into_wide(deadline)
-            elif self._through and most is None:
+            elif self._slicing is not None:
+                holder, parts = self._slicing
+                part = next(parts, None)
+                if part is None:
+                    self._slicing = None
+                else:
+                    self._sort_in(part, holder)
+            elif self._wide:
+                wide, parents = self._wide.pop(0)
+                batch = Batch([wide], parents)
+                self.batches.append(batch)
+                self._slicing = (batch, self._slices(wide))
+            elif self._through:
                 # nothing else leads to the others: they hang on the suspects found so far, as in a linked list
                 self._next, self._through = self._through, self._next
             else:
-                return not (self._wide or self._through)
-            if self._must_stop(deadline, most):
-                return False
+                return True
+            if self._clock() > deadline:
+                break
+        return not (self._frontier or self._next or self._slicing or self._wide or self._through)
 
-    def _must_stop(self, deadline: float, most: int | None) -> bool:
-        return not self.targets or (most is not None and len(self.reached) > most) or self._clock() > deadline
+    def _look_into(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self._sort_in(self.held_by(batch, 0, len(batch.objects)), batch)
 
-    def _look_into(self, holder: Any) -> int:
-        """Adopt what `holder` holds; the number of references that were looked at."""
-        if type(holder) is Root:
-            self._adopt(holder, [value for _, value in holder.values])
-            return len(holder.values)
-        if type(holder) in _SIZED and len(holder) > _VERY_WIDE:
-            self._wide.append(holder)
-            return 0
-        found = children(holder, self._arrays)
-        if len(found) <= _WIDE:
-            self._adopt(holder, found)
-            return len(found)
-        self._wide.append(holder)
-        hits = self.targets.intersection(map(id, found))
-        if hits:
-            for child in found:
-                if id(child) in hits and id(child) in self.targets:
-                    self._record(id(child), child, holder)
-        return len(found)
+    def held_by(self, batch: Batch, start: int, end: int) -> list[Any]:
+        """What objects of a batch refer to."""
+        some = batch.objects if (start, end) == (0, len(batch.objects)) else batch.objects[start:end]
+        if not batch.special:
+            return gc.get_referents(*some)
+        found = []
+        for obj in some:
+            found += [value for _, value in obj.values] if type(obj) is Root else children(obj, self._arrays)
+        return found
 
-    def _look_into_wide(self, deadline: float) -> None:
-        """One wide container, in slices; what was not reached in time is left out."""
-        holder = self._wide.pop(0)
-        for part in self._slices(holder):
-            self.own.add(id(part))
-            self._adopt(holder, part)
-            self.own.discard(id(part))
-            if self._must_stop(deadline, None):
-                self._wide.insert(0, holder)
-                return
+    def _sort_in(self, found: list[Any], holder: Batch) -> None:
+        """Adopt what is new among the references of a batch."""
+        if len(found) <= _FEW:
+            verdicts = bytes([self._verdict(obj) for obj in found])
+            self._adopt(found, holder, verdicts, [index for index, verdict in enumerate(verdicts) if verdict > _TAKE])
+            return
+        for start in range(0, len(found), 4 * _BATCH):
+            part = found[start : start + 4 * _BATCH] if len(found) > 4 * _BATCH else found
+            self._sort_many(part, holder)
+
+    def _verdict(self, obj: Any) -> int:
+        table, at = self.table, self.table.offset(id(obj))
+        notes = int(table.notes[at])
+        if notes & (SEEN | LEAF | OWN):
+            return _DROP
+        kind = table.kind(obj)
+        if notes & TARGET:
+            table.notes[at] |= SEEN
+            return _HIT
+        table.notes[at] |= LEAF if kind == ATOM else SEEN
+        if kind == SIZED and length(obj) > _WIDE:
+            return _DEFER
+        return _DROP if kind == ATOM else _APART if kind == SPECIAL else _TAKE
+
+    def _sort_many(self, found: list[Any], holder: Batch) -> None:
+        import numpy as np
+
+        table = self.table
+        at = table.offsets(ids_of(found))
+        notes = table.notes[at]
+        fresh = (notes & (SEEN | LEAF | OWN)) == 0
+        if not fresh.any():
+            return
+        some = list(itertools.compress(found, fresh.tobytes()))
+        at, notes = at[fresh], notes[fresh]
+        kinds = table.kinds(some, ids_of(some))
+        is_target = (notes & TARGET) != 0
+        is_leaf = (kinds == ATOM) & ~is_target
+        table.notes[at] = np.where(is_leaf, notes | LEAF, notes | SEEN)
+        rest = np.flatnonzero(~is_leaf)
+        # of several references to one object the first
+        order = np.argsort(at[rest], kind="stable")
+        ordered = at[rest][order]
+        first = np.ones(len(rest), bool)
+        np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+        verdicts = np.zeros(len(some), np.uint8)
+        verdicts[rest[order[first]]] = _TAKE
+        verdicts[(verdicts == _TAKE) & is_target] = _HIT
+        verdicts[(verdicts == _TAKE) & (kinds == SPECIAL)] = _APART
+        sized = np.flatnonzero((verdicts == _TAKE) & (kinds == SIZED))
+        verdicts[sized[lengths_of(some, sized) > _WIDE]] = _DEFER
+        self._adopt(some, holder, verdicts.tobytes(), np.flatnonzero(verdicts > _TAKE).tolist())
+
+    def _adopt(self, found: list[Any], holder: Batch, verdicts: bytes, others: list[int]) -> None:
+        for index in others:
+            obj = found[index]
+            if verdicts[index] == _HIT:
+                self._hit(obj, (holder,))
+            elif verdicts[index] == _DEFER:
+                self._put_off(obj, holder)
+            else:
+                self._queue([obj], holder, True)
+        if others:
+            verdicts = verdicts.translate(_TAKEN)
+        self._queue(list(itertools.compress(found, verdicts)), holder, False)
+
+    def known(self) -> Iterator[Batch]:
+        """All batches: those looked into, and those that wait."""
+        yield from self.batches
+        yield from self._next
+        yield from self._frontier
+        yield from self._through
+        for wide, parents in self._wide:
+            yield Batch([wide], parents)
+
+    def _queue(self, some: list[Any], holder: Batch, special: bool) -> None:
+        last = self._next[-1] if self._next else None
+        if not some:
+            return
+        if last is not None and last.special is special and len(last.objects) + len(some) <= _SMALL and last.parents:
+            last.objects += some
+            if last.parents[-1] is not holder:
+                last.parents = (*last.parents, holder)
+            return
+        for start in range(0, len(some), _BATCH):
+            part = some[start : start + _BATCH] if len(some) > _BATCH else some
+            self._next.append(Batch(part, (holder,), special))
+
+    def _hit(self, obj: Any, parents: tuple[Batch, ...]) -> None:
+        # a suspect is a leaf as long as there are others to look into: the path to one should not lead through another
+        self.targets.discard(id(obj))
+        self.hits[id(obj)] = obj
+        self.hit_in[id(obj)] = parents
+        self._through.append(Batch([obj], parents, self.table.kind(obj) == SPECIAL))
+
+    def _put_off(self, wide: Any, holder: Batch) -> None:
+        self._wide.append((wide, (holder,)))
+        if length(wide) > _VERY_WIDE:
+            return
+        held = gc.get_referents(wide)
+        notes = self.table.notes[self.table.offsets(ids_of(held))]
+        direct = (notes & (TARGET | SEEN)) == TARGET
+        if direct.any():
+            batch = Batch([wide], (holder,))
+            for obj in itertools.compress(held, direct.tobytes()):
+                if id(obj) in self.targets:
+                    self.table.note((id(obj),), SEEN)
+                    self._hit(obj, (batch,))
 
     def _slices(self, holder: Any) -> Iterator[list[Any]]:
-        """The members of a wide container, without a copy of all of them where its type allows that."""
-        sources: list[Iterable[Any]]
-        if type(holder) is dict:
+        """The references of a wide container; of a huge one without a copy of all of them."""
+        sources: list[Iterable[Any]] = []
+        if length(holder) > _HUGE and type(holder) is dict:
             sources = [dict.values(holder), dict.keys(holder)]
-        elif type(holder) in _SIZED:
+        elif length(holder) > _HUGE and type(holder) in (list, tuple, set, frozenset, deque):
             sources = [holder]
         else:
-            sources = [children(holder, self._arrays)]
+            held = gc.get_referents(holder)
+            yield from (held[start : start + _BATCH] for start in range(0, len(held), _BATCH))
         for source in sources:
             members = iter(source)
             with contextlib.suppress(RuntimeError):  # the program changed its size: the rest is left out
-                while part := list(itertools.islice(members, _WIDE)):
+                while part := list(itertools.islice(members, _BATCH)):
                     yield part
-
-    def _adopt(self, holder: Any, found: list[Any]) -> None:
-        reached, own, targets, queue = self.reached, self.own, self.targets, self._next
-        for child in found:
-            key = id(child)
-            if key in reached:
-                continue
-            if key in targets:
-                self._record(key, child, holder)
-            elif type(child) not in ATOMS and key not in own:
-                reached[key] = child
-                self.parent[key] = holder
-                queue.append(child)
-
-    def _record(self, key: int, child: Any, holder: Any) -> None:
-        # a suspect is a leaf as long as there are others to look into: the path to one should not lead through another
-        self.reached[key] = child
-        self.parent[key] = holder
-        self.targets.discard(key)
-        self._through.append(child)
-
-    def chain(self, obj: Any) -> list[Any]:
-        """The objects from the root down to `obj`, both included; of a very long way both ends, with `GAP` between."""
-        below = [obj]
-        parent = self.parent
-        while len(below) < _LONG and (holder := parent.get(id(below[-1]))) is not None:
-            below.append(holder)
-        above: deque[Any] = deque(maxlen=_LONG)
-        step, left_out = below[-1], 0
-        # parents were reached before their children, so this ends
-        while (holder := parent.get(id(step))) is not None:
-            step = holder
-            left_out += len(above) == _LONG
-            above.append(step)
-        steps = below + ([GAP] if left_out else []) + list(above)
-        steps.reverse()
-        return steps

@@ -20,16 +20,17 @@ from typing import Any
 
 from ..verdict import Holder
 from .backward import BackwardWalk
+from .chains import Chains
 from .forward import ForwardMap
 from .grouping import group
-from .paths import Path, end_kind, path_of
+from .paths import Memo, Path, end_kind, path_of
 from .patterns import alike
 from .retained import retained_bytes
 from .roots import atexit_functions, find_roots
 from .safe import is_a, type_name
 
-_NEAR = 30_000
-"""Objects on the map before the backward walk begins: some 40 ms."""
+_OF_FORWARD = 0.7
+"""Share of the time for the walk downwards."""
 _REPRESENTATIVES = 16
 _LONGEST_PAUSE = 0.15
 _OF_BACKWARD = 0.6
@@ -123,21 +124,22 @@ class _Search:
         self.own: set[int] = {id(objects), id(exclude), *map(id, exclude)}
         self.own.update(map(id, (self.suspects, self.left, self.found, self.own, self.__dict__)))
         self.roots = find_roots(self.own)
-        self.targets = set(self.suspects)
-        self.map = ForwardMap(self.roots, self.targets, self.own, clock)
-        self.walked_far = False
+        self.map = ForwardMap(self.roots, self.suspects, self.own, clock)
+        self.chains = Chains(self.map, clock)
+        self.walked_all = False
         self.complete = True
         self.frozen = gc.get_freeze_count()
 
     def run(self) -> None:
         """Find a path for every suspect, or as many as the budget allows."""
-        self.map.expand(min(self.deadline, self.started + (self.deadline - self.started) * 0.3), _NEAR)
+        now = self.clock()
+        self.walked_all = self.map.expand(now + _OF_FORWARD * (self.deadline - now))
         self._take_from_map()
         scan_seconds = sys.getallocatedblocks() * _SCAN_SECONDS_PER_BLOCK
-        if self.left and scan_seconds > _LONGEST_PAUSE:
-            self._walk_far(set(self.left), 1.0)
         while self.left and self.clock() < self.deadline and scan_seconds <= _LONGEST_PAUSE:
             self._round(scan_seconds)
+        if not self.walked_all and self.left:
+            self._walk_on(self.left, 1.0)
         for obj in list(self.left.values()):
             self._settle(obj, path_of([obj], self.roots, "unknown"))
             self.complete = False
@@ -177,13 +179,13 @@ class _Search:
         now = self.clock()
         # a way of thousands of steps is none for this walk: time must be left for the other one
         share = _OF_BACKWARD * (self.deadline - now)
-        until = self.deadline if self.walked_far or share < _ENOUGH_SCANS * scan_seconds else now + share
-        walk = BackwardWalk(self.map.reached, self.own, self.clock, until, scan_seconds)
+        until = self.deadline if self.walked_all or share < _ENOUGH_SCANS * scan_seconds else now + share
+        walk = BackwardWalk(self.map, self.own, self.clock, until, scan_seconds)
         walk.run(chosen)
         lost = [obj for obj in chosen if not walk.solved(obj)]
         self.own.add(id(lost))
-        if lost and not self.walked_far:
-            self._walk_far(set(self.left) | set(walk.known), 0.7)
+        if lost and not self.walked_all:
+            self._walk_on([*self.left, *walk.known], 0.7)
         for obj in chosen:
             if id(obj) in self.left:
                 self._conclude(obj, walk)
@@ -201,26 +203,28 @@ class _Search:
     def _conclude(self, obj: Any, walk: BackwardWalk) -> None:
         above = walk.above(obj)
         self.own.add(id(above))
-        if walk.solved(obj) or any(id(holder) in self.map.reached for holder in above):
+        if walk.solved(obj) or any(id(holder) in self.map for holder in above):
             if id(obj) in walk.up:
                 up = walk.chain_up(obj)
                 up.reverse()
             else:
-                up = walk.chain_between(next(o for o in above if id(o) in self.map.reached), obj)
-            chain = self.map.chain(up[0]) + up[1:]
-            self._settle_alike(chain, path_of(chain, self.roots))
-        elif walk.stopped and self.clock() >= self.deadline:
-            return
-        else:
+                up = walk.chain_between(next(o for o in above if id(o) in self.map), obj)
+            down = self.chains.chain(up[0], self.deadline)
+            if down is not None:
+                chain = down + up[1:]
+                self._settle_alike(chain, path_of(chain, self.roots))
+                return
+            if self.clock() < self.deadline:  # the program changed the way meanwhile
+                self.complete = False
+                self._settle(obj, path_of([obj], self.roots, "unknown"))
+        elif not (walk.stopped and self.clock() >= self.deadline):
             chain, kind = self._end(obj, above, walk)
             self._settle_alike(chain, path_of(chain, self.roots, kind))
 
-    def _walk_far(self, wanted: set[int], share: float) -> None:
-        self.walked_far = True
-        self.targets.clear()
-        self.targets.update(wanted.difference(self.map.reached))
+    def _walk_on(self, wanted: Iterable[int], share: float) -> None:
+        self.map.want(wanted)
         now = self.clock()
-        self.map.expand(now + (self.deadline - now) * share, None)
+        self.walked_all = self.map.expand(now + (self.deadline - now) * share)
         self._take_from_map()
 
     def _end(self, obj: Any, above: list[Any], walk: BackwardWalk) -> tuple[list[Any], str]:
@@ -248,17 +252,23 @@ class _Search:
     # ---- what is known
 
     def _take_from_map(self) -> None:
+        until = self.deadline + _OVERTIME
+        hits = [obj for key, obj in self.left.items() if key in self.map.hits]
+        self.own.add(id(hits))
+        self.chains.resolve(hits, until)
         by_holder: dict[tuple[int, type], Path] = {}
-        for key, obj in list(self.left.items()):
-            if key not in self.map.reached:
-                continue
-            if self.clock() > self.deadline + _OVERTIME:
+        memo: Memo = {}
+        for obj in hits:
+            if self.clock() > until:
                 return
-            holder = self.map.parent.get(key)
+            chain = self.chains.chain(obj, until)
+            if chain is None:
+                continue
+            holder = chain[-2] if len(chain) > 1 else None
             place = (id(holder), type(obj))
             path = by_holder.get(place) if is_a(holder, (list, tuple, dict, set, frozenset)) else None
             if path is None:
-                path = path_of(self.map.chain(obj), self.roots)
+                path = path_of(chain, self.roots, memo=memo)
                 if path.text.endswith(("[*]", "{*}")):
                     by_holder[place] = path
             self._settle(obj, path)

@@ -11,6 +11,8 @@ import re
 import threading
 from dataclasses import dataclass
 
+from ..forks import loading
+
 VERSION = 2
 """Of the list below: raised whenever it changes."""
 
@@ -117,7 +119,8 @@ def matches(matcher: Matcher, path: str) -> bool:
 
 
 def _installed(package: str) -> tuple[int, ...] | None:
-    from importlib.metadata import PackageNotFoundError, version
+    with loading.of("importlib.metadata"):
+        from importlib.metadata import PackageNotFoundError, version
 
     try:
         return _numbers(version(package))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .fingerprint import fingerprint_of
-from .forward import GAP
+from .chains import GAP
 from .naming import Edge, Role, edge, frame_label
 from .roots import Root, Roots
 from .safe import class_dict, is_a, type_name
@@ -26,6 +26,9 @@ _SURELY = 4
 _SUSPECT_MARKS = (".__traceback__", ".__closure__", "<coroutine", "<generator", "<async_generator", "<frame")
 
 
+Memo = dict[tuple[int, int, Role], Edge]
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """How one object is held.  No reference to any object of the program in here."""
@@ -38,8 +41,11 @@ class Path:
     fingerprint: str
 
 
-def path_of(chain: list[Any], roots: Roots, kind: str | None = None) -> Path:
-    """Name a chain, root first, held object last; `kind` when it does not begin at one of `roots`."""
+def path_of(chain: list[Any], roots: Roots, kind: str | None = None, memo: Memo | None = None) -> Path:
+    """Name a chain, root first, held object last; `kind` when it does not begin at one of `roots`.
+
+    `memo` keeps the names of steps, for chains of which all objects stay alive.
+    """
     chain = _cut(chain)
     root, text, start, role = _beginning(chain, roots, kind)
     pieces = [text]
@@ -50,7 +56,7 @@ def path_of(chain: list[Any], roots: Roots, kind: str | None = None) -> Path:
             pieces += ["…"] if child is GAP else []
             role = None
             continue
-        step = named(holder, child, role)
+        step = named(holder, child, role) if memo is None else _remembered(holder, child, role, memo)
         role = step.role
         held_in_class = held_in_class or (is_a(holder, type) and step.role == "attrs" and root == "module")
         if not step.text:
@@ -68,6 +74,14 @@ def path_of(chain: list[Any], roots: Roots, kind: str | None = None) -> Path:
         _suspect(pieces, stars),
         fingerprint_of(path, held),
     )
+
+
+def _remembered(holder: Any, child: Any, role: Role, memo: Memo) -> Edge:
+    key = (id(holder), id(child), role)
+    step = memo.get(key)
+    if step is None:
+        step = memo[key] = named(holder, child, role)
+    return step
 
 
 def named(holder: Any, child: Any, role: Role) -> Edge:

@@ -148,6 +148,10 @@ class Instrumentation:
         if skipped not in self.skipped and len(self.skipped) < _SKIPPED_KEPT:
             self.skipped.append(skipped)
 
+    def was_there(self, targets: Iterable[Target]) -> None:
+        """Note that the module these speak of was there, whatever was found in it."""
+        self._searched.update(targets)
+
     def missing(self) -> list[Skipped]:
         """The targets that have found nothing so far, each with the reason."""
         answered = self._answered | {skipped.target for skipped in self.skipped}

@@ -17,14 +17,16 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import UsageError
+from ..settings import current
 from ..verdict import Counts
 from . import constructors, kinds, signatures
 from .deaths import Ref, Tally
 from .ledger import Ledger, is_absent, own_attribute
-from .sampling import Sampler
+from .sampling import ClassObserver, Sampler
+from .thinning import Thinning
 
 # What our own few lines can raise: no memory, no stack, an instance that takes no weak reference after all.
 # Nothing wider: an exception that a signal handler of the program raises meanwhile is the program's.
@@ -32,19 +34,6 @@ _OWN_ERRORS = (MemoryError, RecursionError, TypeError)
 
 on_arrival: list[Callable[[ClassFollower], None]] = []
 """Called with the follower of a class that came by value from another process (cloudpickle)."""
-
-
-class ClassObserver(Protocol):
-    """Who is told of sampled constructions, in the constructing thread.  Its exceptions go to `faults`."""
-
-    def sampled(self, follower: ClassFollower, constructed: int, phase: str) -> None:
-        """Before (`phase` ``"before"``) and after (``"after"``) the construction with this number.
-
-        A construction that fails has no ``"after"``.
-        """
-
-    def born(self, follower: ClassFollower, instance: Any) -> None:
-        """After a sampled construction; the caller's frame is the first below those of `FRAME_FILE`."""
 
 
 def follow_class(
@@ -85,11 +74,6 @@ def follow_class(
     return follower
 
 
-def why_not_followable(cls: Any) -> str | None:
-    """Why `follow_class` would refuse `cls`, as the end of a sentence, or None."""
-    return kinds.why_not_followable(cls)
-
-
 class ClassFollower:
     """One followed class: its counts and its living instances.
 
@@ -99,7 +83,6 @@ class ClassFollower:
         cleanup_names: the methods after which an instance should die.
         follows_deaths: False when instances take no weak reference: then constructions, failures and calls of
             the cleanup are counted, and nothing is known of who is alive.
-        note: that, or another limit of what is seen, in words; None otherwise.
     """
 
     def __init__(self, cls: type, name: str, cleanups: tuple[str, ...], ledger: Ledger, sample_every: int) -> None:
@@ -107,8 +90,9 @@ class ClassFollower:
         self.name = name
         self.cleanup_names = cleanups
         self.follows_deaths = kinds.takes_weakref(cls)
-        self.note = None if self.follows_deaths else "instances take no weak reference: counted only"
         self.tally = Tally(self)
+        self._thinning = Thinning(self, current().max_followed)
+        self._paused = False
         self._ledger = ledger
         self._installed: list[str] = []
         self._patches: dict[str, Any] = {}
@@ -143,15 +127,14 @@ class ClassFollower:
     def counts(self) -> Counts:
         """The life counts now: exact, and consistent once no constructor is in mid-flight."""
         tally = self.tally
-        tally.live.compact()
-        tally.retained.compact()
-        retained = len(tally.retained)
-        alive = retained + len(tally.live)
+        tally.compact()
+        alive, retained = tally.living()
         constructed, cleaned, failed = tally.constructed.value, tally.cleaned.value, tally.failed.value
         if not self.follows_deaths:
             return Counts(constructed=constructed, failed=failed, cleaned=cleaned)
-        # constructed is read after alive, so that a birth in between is not taken for a death
-        died = max(0, constructed - alive)
+        # constructed is read after alive, so that a birth in between is not taken for a death; estimates can exceed it
+        alive = min(alive, constructed)
+        died = constructed - alive
         return Counts(
             constructed=constructed,
             failed=failed,
@@ -162,19 +145,28 @@ class ClassFollower:
             died_without_cleanup=max(0, died - (cleaned - retained)) if self.cleanup_names else 0,
         )
 
+    @property
+    def note(self) -> str | None:
+        """What is not seen of the instances, in words; None when all is."""
+        if not self.follows_deaths:
+            return "instances take no weak reference: counted only"
+        return self._thinning.note()
+
     def living(self) -> tuple[int, int]:
-        """How many are alive now, and how many of them are retained after cleanup: two lengths, a tenth of `counts`."""
-        retained = len(self.tally.retained)
-        return retained + len(self.tally.live), retained
+        """How many are alive now, and how many of them are retained after cleanup: two lengths, a tenth of `counts`.
+
+        Above `Thinning.most` these are estimates."""
+        living = self.tally.living()
+        self._thinning.adjust(living[0])
+        return living
 
     def live_objects(self, limit: int | None = None) -> list[Any]:
         """Living instances, oldest first, as strong references: the caller lets go of them at once."""
-        tally = self.tally
-        return tally.objects((tally.live, tally.retained), limit)
+        return self.tally.objects(limit=limit)
 
     def retained_objects(self, limit: int | None = None) -> list[Any]:
-        """Living instances whose cleanup has run, oldest construction first, as strong references."""
-        return self.tally.objects((self.tally.retained,), limit)
+        """Those of them whose cleanup has run."""
+        return self.tally.objects(retained_only=True, limit=limit)
 
     def oldest(self, n: int) -> list[Any]:
         """The `n` living instances that were constructed first, as strong references."""
@@ -185,9 +177,8 @@ class ClassFollower:
         return self.follows_deaths and self.tally.knows(instance)
 
     def sweep(self) -> None:
-        """Give back what the tables of dead instances occupy; nothing else is kept of the dead."""
-        self.tally.live.compact()
-        self.tally.retained.compact()
+        """Give back what the tables of dead instances occupy."""
+        self.tally.compact()
 
     def __reduce__(self) -> Any:
         return (_arrived, (self.cls, self.name, self.cleanup_names))
@@ -202,17 +193,22 @@ class ClassFollower:
 
     def pause(self) -> None:
         """Stop counting; the instances counted so far are followed on to their deaths."""
-        self._shared["_mi_class"] = None
-        self._shared["_mi_owns"] = _owns_nothing
+        self.switch(paused=True)
         self._shared["_mi_cleaned"] = _owns_nothing
         self.sampler.disarm()
 
     def resume(self) -> None:
         """Count again after `pause`."""
         self._shared["_mi_cleaned"] = self._cleaned
-        self._shared["_mi_owns"] = self._owns
-        self._shared["_mi_class"] = self.cls
+        self.switch(paused=False)
         self.sampler.rearm()
+
+    def switch(self, paused: bool | None = None) -> None:
+        """Let the constructor follow all instances itself, or ask `Thinning` about each."""
+        self._paused = self._paused if paused is None else paused
+        thinned = self._thinning.one_in > 1
+        self._shared["_mi_owns"] = _owns_nothing if self._paused else self._thinning.owns if thinned else self._owns
+        self._shared["_mi_class"] = None if self._paused or thinned else self.cls
 
     def release(self) -> list[str]:
         """Put the class back as it was; returns what could not be, one sentence each."""
@@ -228,6 +224,8 @@ class ClassFollower:
     def after_fork_in_child(self) -> None:
         """Start clean: what the parent constructed is not the child's."""
         self.tally.reset()
+        self._thinning.restart()
+        self.switch()
         self.sampler.restart()
 
     # -- putting it in place ----------------------------------------------------------------------------
@@ -302,35 +300,39 @@ class ClassFollower:
             patch = self._patches.get(attribute)
             if patch is not None and own_attribute(base, attribute) is patch:
                 self._ledger.followed[id(base)] = self
-                self.cls = self._shared["_mi_class"] = base
+                self.cls = base
+                self.switch()
                 return True
         return False
 
-    def _is_new(self, instance: Any) -> bool:
-        if type(instance) is not self._shared["_mi_class"] and not self._shared["_mi_owns"](instance):
+    def is_new(self, instance: Any) -> bool:
+        """Whether an instance is to be counted here, and is not yet."""
+        if self._paused or (type(instance) is not self.cls and not self._owns(instance)):
             return False
         return not (self.follows_deaths and self.tally.knows(instance))
 
     def _before(self, instance: Any) -> int | None:
-        return self.sampler.before() if self._is_new(instance) else None
+        return self._thinning.before() if self.is_new(instance) else None
 
     def _before_making(self, kind: type) -> int | None:
-        return self.sampler.before() if self._first(kind) is self else None
+        return self._thinning.before() if self._first(kind) is self else None
 
     def _failed(self, instance: Any) -> None:
-        if self._is_new(instance):
+        self._thinning.failed()
+        if self.is_new(instance):
             self.tally.failed.bump()
 
     def _failed_making(self, kind: type) -> None:
-        if self._shared["_mi_class"] is not None and self._first(kind) is self:
+        self._thinning.failed()
+        if not self._paused and self._first(kind) is self:
             self.tally.failed.bump()
 
     def _cleaned(self, instance: Any) -> None:
         if not self.follows_deaths:
             if self._first(type(instance)) is self:
                 self.tally.cleaned.bump()
-        else:
-            self.tally.clean(instance)  # knows its own instances: no need to look at the class
+        elif not self.tally.clean(instance) and self.tally.levels and self.is_new(instance):
+            self.tally.cleaned.bump()  # one of those that are not followed
 
 
 def _owns_nothing(_instance: Any) -> bool:

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import keyword
 from types import CodeType, FunctionType, MethodWrapperType
 from typing import Any
 
 from . import kinds
+from .parameters import parameters_of
 
 FRAME_FILE = "<meminstr importlib _bootstrap>"
 """File name of every generated frame: walks over the stack pass over it."""
@@ -167,34 +167,8 @@ def _compiled(
 
 
 def _parameters(original: FunctionType | None) -> tuple[str, str, str]:
-    """The parameter list without defaults, what is passed on after the first, and the first's name.
-
-    Read from the code object: a ``__signature__`` or ``__wrapped__`` may say something else than what the
-    function takes.  The defaults are set on the finished function, so here any value will do.
-    """
-    if original is None:
+    """The parameter list, what is passed on after the first, and the first's name."""
+    found = None if original is None else parameters_of(original)
+    if found is None or not found.names:
         return _GENERIC
-    code = original.__code__
-    named = code.co_varnames[: code.co_argcount]
-    keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    rest = list(code.co_varnames[code.co_argcount + code.co_kwonlyargcount :])
-    if not named:
-        return _GENERIC
-    shown: list[str] = list(named)
-    passed = list(named[1:])
-    if code.co_posonlyargcount:
-        shown.insert(code.co_posonlyargcount, "/")
-    if code.co_flags & inspect.CO_VARARGS:
-        shown.append("*" + rest[0])
-        passed.append("*" + rest.pop(0))
-    elif keywords:
-        shown.append("*")
-    shown += keywords
-    passed += [f"{key}={key}" for key in keywords]
-    if code.co_flags & inspect.CO_VARKEYWORDS:
-        shown.append("**" + rest[0])
-        passed.append("**" + rest[0])
-    every = [item.strip("*") for item in shown if item not in ("/", "*")]
-    if not all(name.isidentifier() and not keyword.iskeyword(name) and name[:4] != "_mi_" for name in every):
-        return _GENERIC  # a function that was put together by hand
-    return ", ".join(shown), ", ".join(passed), named[0]
+    return found.shown, ", ".join(found.passed[1:]), found.names[0]

@@ -124,19 +124,38 @@ def _source_of(tally: Tally, role: str) -> Any:
     return getattr(tally, role)._source
 
 
+class Level:
+    """The followed of one k: each stands for ``weight`` living instances; 1 where all are followed."""
+
+    __slots__ = ("forget", "live", "retained", "weight")
+
+    def __init__(self, tally: Tally, weight: int) -> None:
+        self.weight = weight
+        self.live, self.retained = RefSet(), RefSet()
+        for role, refs in (("live", self.live), ("retained", self.retained)):
+            refs.role, refs.tally = role, tally
+        # one bound method for all: a new one for each instance would cost 72 bytes each
+        self.forget = self.retained.discard
+
+    def followed(self) -> int:
+        """How many are followed and alive."""
+        return len(self.live) + len(self.retained)
+
+
 class Tally:
-    """The counts of one followed class, and the weak references to its living instances."""
+    """The counts of one followed class, and the weak references to its living instances.
+
+    ``base`` holds those of the time when all were followed, which is always, unless there are very many; ``levels``
+    those of which one in so many is followed (see `thinning`).
+    """
 
     def __init__(self, link: Any, *, gil: bool | None = None) -> None:
         if gil is None:
             gil = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
         self.link = link
-        self.live = RefSet()
-        self.retained = RefSet()
-        for role, refs in (("live", self.live), ("retained", self.retained)):
-            refs.role, refs.tally = role, self
-        # one bound method for all: a new one for each instance would cost 72 bytes each
-        self._forget_retained = self.retained.discard
+        self.base = Level(self, 1)
+        self.live, self.retained = self.base.live, self.base.retained
+        self.levels: list[Level] = []
         self.constructed = Count(self, "constructed", gil=gil)
         self.failed = Count(self, "failed", gil=gil)
         self.cleaned = Count(self, "cleaned", gil=gil)
@@ -144,16 +163,48 @@ class Tally:
     def __reduce__(self) -> Any:
         return (getattr, (self.link, "tally"))
 
-    def alive(self) -> int:
-        """Instances counted and not yet dead."""
-        return len(self.live) + len(self.retained)
+    def level(self, weight: int) -> Level:
+        """The level of this weight, made if there is none; an empty one is dropped."""
+        self.levels = [level for level in self.levels if level.weight == weight or level.followed()]
+        for level in self.levels:
+            if level.weight == weight:
+                return level
+        made = Level(self, weight)
+        self.levels.append(made)
+        return made
+
+    def all_levels(self) -> list[Level]:
+        """The base and the thinned ones."""
+        return [self.base, *self.levels]
+
+    def living(self) -> tuple[int, int]:
+        """Instances counted and not yet dead, and how many of them are retained; estimates where not all are
+        followed."""
+        retained = len(self.retained)
+        alive = retained + len(self.live)
+        for level in self.levels:
+            alive += level.weight * level.followed()
+            retained += level.weight * len(level.retained)
+        return alive, retained
+
+    def compact(self) -> None:
+        """Give back what the tables of dead instances occupy."""
+        for level in self.all_levels():
+            level.live.compact()
+            level.retained.compact()
 
     def knows(self, instance: Any) -> bool:
         """Whether the instance is counted already: a second ``__init__``, a singleton, a thread-local."""
         if not weakref.getweakrefcount(instance):
             return False
         live, retained = self.live, self.retained
-        return any(type(r) is Ref and (r in live or r in retained) for r in weakref.getweakrefs(instance))
+        for ref in weakref.getweakrefs(instance):
+            if type(ref) is Ref:
+                if ref in live or ref in retained:
+                    return True
+                if self.levels and any(ref in level.live or ref in level.retained for level in self.levels):
+                    return True
+        return False
 
     def fresh(self, instance: Any) -> bool:
         """The opposite of `knows`, for an instance that has weak references of somebody's."""
@@ -161,22 +212,27 @@ class Tally:
 
     def clean(self, instance: Any) -> bool:
         """Move an instance to those cleaned up; False when it is not counted or was there already."""
-        live, retained = self.live, self.retained
         for old in weakref.getweakrefs(instance):
-            if type(old) is Ref and old in live:
-                new = Ref(instance, self._forget_retained)
-                new.number = old.number
-                try:
-                    live.remove(old)  # atomic: of two threads that clean the same object one fails here
-                except KeyError:
-                    return False
-                retained.add(new)
-                self.cleaned.bump()
-                return True
+            if type(old) is not Ref:
+                continue
+            for level in self.all_levels() if self.levels else (self.base,):
+                if old in level.live:
+                    new = Ref(instance, level.forget)
+                    new.number = old.number
+                    try:
+                        level.live.remove(old)  # atomic: of two threads that clean the same object one fails here
+                    except KeyError:
+                        return False
+                    level.retained.add(new)
+                    self.cleaned.bump()
+                    return True
         return False
 
-    def objects(self, tables: tuple[RefSet, ...], limit: int | None = None) -> list[Any]:
-        """Strong references to the living in `tables`, oldest construction first (`limit` of them)."""
+    def objects(self, *, retained_only: bool = False, limit: int | None = None) -> list[Any]:
+        """Strong references to the living that are followed, oldest construction first (`limit` of them)."""
+        tables = [level.retained for level in self.all_levels()]
+        if not retained_only:
+            tables += [level.live for level in self.all_levels()]
         chosen = [ref for table in tables for ref in list(table)]  # list(): one C call, as callbacks discard
         if limit is None:
             chosen.sort(key=_number)
@@ -185,15 +241,17 @@ class Tally:
         return [instance for ref in chosen if (instance := ref()) is not None]
 
     def size_bytes(self) -> int:
-        """Own memory: the two tables and the references in them."""
-        return (
-            sys.getsizeof(self.live) + sys.getsizeof(self.retained) + REF_BYTES * (len(self.live) + len(self.retained))
+        """Own memory: the tables and the references in them."""
+        return sum(
+            sys.getsizeof(level.live) + sys.getsizeof(level.retained) + REF_BYTES * level.followed()
+            for level in self.all_levels()
         )
 
     def reset(self) -> None:
         """Forget every instance and start all counts at nought (a forked child)."""
         self.live.clear()
         self.retained.clear()
+        self.levels = []
         for count in (self.constructed, self.failed, self.cleaned):
             count.reset()
 

@@ -23,7 +23,9 @@ class Around(Protocol):
 
     `enter` runs before the call and returns a token; `leave` runs after it with the error that ended it, or
     None.  What either raises reaches the caller: a limit refuses that way.  If there is an attribute ``step``, a
-    generator or coroutine calls ``step(token)`` each time before it is resumed.  If there is an attribute ``finish``,
+    generator or coroutine calls ``step(token)`` each time before it is resumed; if there is ``pause`` too, it calls
+    ``pause(token)`` each time after it was suspended, until that answers False, and neither if the token is None.
+    If there is an attribute ``finish``,
     ``finish(token, result)`` takes the place of ``leave(token, None)`` for calls and coroutines.
     """
 
@@ -75,7 +77,7 @@ def _call_frame(around: Around, at_home: _AtHome) -> Any:
 
 @_skipped_by_stacklevel
 def _generator_frame(around: Around, at_home: _AtHome) -> Any:
-    step = getattr(around, "step", None)
+    step, pause = getattr(around, "step", None), getattr(around, "pause", None)
     anything, named, steps = BaseException, _named_like, at_home(_steps)
 
     def delegated(inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
@@ -91,7 +93,10 @@ def _generator_frame(around: Around, at_home: _AtHome) -> Any:
     def stepped(inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         token = around.enter()
         try:
-            result = yield from steps(inner, step, token)
+            if pause is not None and token is None:
+                result = yield from inner
+            else:
+                result = yield from steps(inner, step, token, pause)
         except anything as error:
             around.leave(token, error)
             raise
@@ -108,7 +113,7 @@ def _generator_frame(around: Around, at_home: _AtHome) -> Any:
 
 @_skipped_by_stacklevel
 def _coroutine_frame(around: Around, at_home: _AtHome) -> Any:
-    step, finish = getattr(around, "step", None), _finish_of(around)
+    step, pause, finish = getattr(around, "step", None), getattr(around, "pause", None), _finish_of(around)
     anything, named, stepped = BaseException, _named_like, _Stepped
 
     async def drive(inner: Coroutine[Any, Any, Any]) -> Any:
@@ -118,7 +123,8 @@ def _coroutine_frame(around: Around, at_home: _AtHome) -> Any:
             inner.close()  # refused: it is not to be warned of as never awaited
             raise
         try:
-            result = await (inner if step is None else stepped(inner, step, token))
+            plain = step is None or (pause is not None and token is None)
+            result = await (inner if plain else stepped(inner, step, token, pause))
         except anything as error:
             around.leave(token, error)
             raise
@@ -136,21 +142,29 @@ def _coroutine_frame(around: Around, at_home: _AtHome) -> Any:
 
 @_skipped_by_stacklevel
 def _async_generator_frame(around: Around, at_home: _AtHome) -> Any:
-    step = getattr(around, "step", None)
+    step, pause = getattr(around, "step", None), getattr(around, "pause", None)
     anything, closing, over, named = BaseException, GeneratorExit, StopAsyncIteration, _named_like
+    stepped = _Stepped
 
     async def drive(inner: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
         token = around.enter()
+        paused = token is not None and pause is not None  # suspensions inside an item are told of too
         try:
             try:
-                item = await inner.__anext__()
+                item = await (stepped(inner.__anext__(), step, token, pause) if paused else inner.__anext__())
                 while True:
                     try:
+                        if paused:
+                            pause(token)
                         sent = yield item
                     except closing:
+                        if paused:
+                            step(token)
                         await inner.aclose()
                         raise
                     except anything as thrown:
+                        if paused:
+                            step(token)
                         item = await inner.athrow(thrown)
                     else:
                         try:
@@ -159,7 +173,8 @@ def _async_generator_frame(around: Around, at_home: _AtHome) -> Any:
                         except anything as refused:
                             item = await inner.athrow(refused)  # its `finally` blocks run now
                         else:
-                            item = await inner.asend(sent)
+                            more = inner.asend(sent)
+                            item = await (stepped(more, step, token, pause) if paused else more)
             except over:
                 pass
         except anything as error:
@@ -213,23 +228,39 @@ def _steps(
     inner: Any,
     step: Any,
     token: Any,
+    pause: Any = None,
+    rest: Any = None,
     anything: type[BaseException] = BaseException,
     closing: type[GeneratorExit] = GeneratorExit,
     over: type[StopIteration] = StopIteration,
 ) -> Generator[Any, Any, Any]:
-    """`yield from inner` with ``step(token)`` before every resumption (the expansion of PEP 380)."""
+    """`yield from inner` with ``step(token)`` before every resumption (the expansion of PEP 380).
+
+    With ``pause`` also that after every suspension, until it answers False; from there on ``rest`` is delegated to.
+    """
     send: Any = inner.send
     try:
         item = send(None)
         while True:
+            if pause is not None and not pause(token):
+                step = pause = None
             try:
                 sent = yield item
             except closing:
+                if pause is not None:
+                    step(token)
                 inner.close()
                 raise
             except anything as thrown:
+                if pause is not None:
+                    step(token)
                 item = inner.throw(thrown)
             else:
+                if step is None:
+                    if sent is None:
+                        return (yield from inner if rest is None else rest())
+                    item = send(sent)
+                    continue
                 try:
                     step(token)
                 except anything as refused:
@@ -244,13 +275,13 @@ def _steps(
 class _Stepped:
     """An awaitable that resumes a coroutine step by step."""
 
-    __slots__ = ("inner", "step", "token")
+    __slots__ = ("inner", "pause", "step", "token")
 
-    def __init__(self, inner: Any, step: Any, token: Any) -> None:
-        self.inner, self.step, self.token = inner, step, token
+    def __init__(self, inner: Any, step: Any, token: Any, pause: Any = None) -> None:
+        self.inner, self.step, self.token, self.pause = inner, step, token, pause
 
     def __await__(self) -> Any:
-        return _steps(self.inner, self.step, self.token)
+        return _steps(self.inner, self.step, self.token, self.pause, self.inner.__await__)
 
 
 _FRAMES: dict[str, Callable[[Around, _AtHome], Callable[..., Any]]] = {

@@ -1,4 +1,5 @@
-"""Which constructions an observer is told of: all of the first, then ever fewer, at last one in `sample_every`.
+"""Which constructions an observer is told of: all of the first, then ever fewer, at last one in `sample_every`, or
+fewer still when they come so fast that samples would cost too much (`pace`).
 
 The generated constructor reads two values of its globals: `_mi_armed` before it begins (is this one sampled?) and
 `_mi_arm_at` after it has counted (shall the next one be?).  Both are set here, so a construction that is not
@@ -7,18 +8,18 @@ sampled pays a look at a global and a comparison, together 20 ns; a second count
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import LeakDetected
 from ..faults import settle
+from ..spending import growth_at
 
 if TYPE_CHECKING:
-    from .classes import ClassFollower, ClassObserver
+    from .classes import ClassFollower
 
 DENSE = 128
 """The first constructions, each of which is sampled: one-time growth shows there."""
 _STEP = 8
-_GROWTH = 100
 # One digit of an int: comparisons with longer ones leave the interpreter's fast path (2 to 11 ns more).
 _FAR = (1 << 30) - 1
 
@@ -26,12 +27,25 @@ _FAR = (1 << 30) - 1
 def next_sample(number: int, every: int) -> int:
     """The number of the next construction to sample after `number` (>= 0).
 
-    Each of the first `DENSE`, then in steps of `_STEP` that grow to one hundredth of the count, at most `every`.
+    Each of the first `DENSE`, then in steps of `_STEP` that grow with the count (`growth_at`), at most `every`.
     """
-    stride = 1 if number < DENSE else max(_STEP, number // _GROWTH)
+    stride = 1 if number < DENSE else max(_STEP, int(number * growth_at(number)))
     if stride >= every:
         return number - number % every + every
     return number + stride
+
+
+class ClassObserver(Protocol):
+    """Who is told of sampled constructions, in the constructing thread.  Its exceptions go to `faults`."""
+
+    def sampled(self, follower: ClassFollower, constructed: int, phase: str) -> None:
+        """Before (`phase` ``"before"``) and after (``"after"``) the construction with this number.
+
+        A construction that fails has no ``"after"``.
+        """
+
+    def born(self, follower: ClassFollower, instance: Any) -> None:
+        """After a sampled construction; the caller's frame is the first below those of `FRAME_FILE`."""
 
 
 class Sampler:
@@ -40,10 +54,15 @@ class Sampler:
     def __init__(self, follower: ClassFollower, shared: dict[str, Any], every: int) -> None:
         self._follower = follower
         self._shared = shared
-        self._every = every
+        self._every = self._stride = every
         self._observer: ClassObserver | None = None
         self._raw = 0  # the raw count when the next sample was armed: reading the count itself costs 0.6 us
         self.disarm()
+
+    @property
+    def arm_at(self) -> int:
+        """From this raw count on the next construction is to be sampled."""
+        return int(self._shared["_mi_arm_at"])
 
     def set_observer(self, observer: ClassObserver | None) -> None:
         """Tell somebody else, or nobody."""
@@ -52,8 +71,20 @@ class Sampler:
 
     def set_every(self, every: int) -> None:
         """Another largest distance between two samples (the governor of our own cost)."""
-        self._every = max(1, every)
+        self._every = self._stride = max(1, every)
         self.rearm()
+
+    def pace(self, short: bool, plenty: bool) -> None:
+        """Twice the largest distance when time is `short`, half of it, down to what was asked, when there is `plenty`.
+
+        In effect no distance is longer than `growth_at` says, see `next_sample`.
+        """
+        if short:
+            count = self._raw - self._follower.tally.constructed.base
+            if self._stride <= count * growth_at(count):
+                self._stride *= 2
+        elif plenty:
+            self._stride = max(self._every, self._stride // 2)
 
     def disarm(self) -> None:
         """Sample nothing."""
@@ -67,7 +98,7 @@ class Sampler:
             return
         count = self._follower.tally.constructed
         self._raw = count.raw
-        self._shared["_mi_arm_at"] = count.base + next_sample(count.value, self._every) - 1
+        self._shared["_mi_arm_at"] = count.base + next_sample(count.value, self._stride) - 1
         self._shared["_mi_armed"] = self._shared["_mi_arm_at"] <= self._raw
 
     def restart(self) -> None:
@@ -86,7 +117,7 @@ class Sampler:
         base = self._follower.tally.constructed.base
         number = self._raw + 1 - base
         self._shared["_mi_armed"] = False
-        self._shared["_mi_arm_at"] = base + next_sample(number, self._every) - 1
+        self._shared["_mi_arm_at"] = base + next_sample(number, self._stride) - 1
         try:
             observer.sampled(self._follower, number, "before")
         except Exception as error:

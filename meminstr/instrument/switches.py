@@ -7,18 +7,17 @@ iterators are not atomic, it is a counter behind a lock.
 
 from __future__ import annotations
 
-import functools
-import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 
 from ..errors import UsageError
+from ..spending import growth_at
 
 MAX_EVERY = 1_000_000
-_GAPS = 61
-_LONGEST = 65_536  # bytes of marks kept for one interval
+LONGEST = 4_096
+"""Calls between two samples at most (or ``every``); what the budget refuses after that costs half a nanosecond a call."""
 
 
 def gil_enabled() -> bool:
@@ -52,31 +51,75 @@ def early_pattern(every: int) -> bytes:
     return bytes(marks)
 
 
-@functools.lru_cache(maxsize=64)
-def steady_pattern(every: int) -> bytes:
-    """Marks at irregular distances whose mean is ``every``, repeated for ever.
+_marks: dict[int, bytes] = {}
+_MOST_MARKS, _LARGE = 1024, 16_384
 
-    Sampled at every hundredth call exactly, a leak in each tenth call would be seen either always or never.
+
+def marks_of(gap: int) -> bytes:
+    """``gap - 1`` calls passed over and one sampled; shared by all functions, 100 KB for each ``every`` in use."""
+    made = _marks.get(gap)
+    if made is None:
+        made = bytes(gap - 1) + b"\x01"
+        if len(_marks) < _MOST_MARKS:
+            _marks[gap] = made
+    return made
+
+
+class Pace:
+    """How many calls of one function lie between two samples: ``every`` on average, or more when time is short.
+
+    The switch takes its next stretch of marks from `cell`, in C; whoever is sampled puts another there.  So a function
+    that is called a million times a second is sampled by what samples may cost, not by its calls.
+
+    Attributes:
+        cell: one item, the marks that the switch will take when those it has are used up.
+        base: calls between two samples, on average.
     """
-    if every == 1:
-        return b"\x01"
-    gaps = max(1, min(_GAPS, _LONGEST // every))
-    draw = random.Random(every)  # its own, and the same in each run
-    offsets = [draw.randint(0, every // 2) for _ in range(gaps // 2)]
-    # each with its opposite, so that the mean is kept
-    offsets = [*offsets, *(-offset for offset in offsets), *[0] * (gaps % 2)]
-    draw.shuffle(offsets)
-    distances = [every + offset for offset in offsets]
-    return b"".join(bytes(distance - 1) + b"\x01" for distance in distances)
+
+    __slots__ = ("_every", "_state", "base", "cell")
+
+    def __init__(self, every: int) -> None:
+        self._every = self.base = every
+        self._state = every
+        self.cell = [marks_of(every)]
+
+    def sampled(self, short: bool, plenty: bool, calls: int) -> int:
+        """Choose the next distance; returns the bytes made for it, mostly nought.
+
+        Args:
+            short: the budget does not allow a sample now: twice as far, but never past what `growth_at` says.
+            plenty: it allows many: half as far, ``every`` at least.
+            calls: so far.
+        """
+        if short:
+            self.base = min(2 * self.base, max(self._every, min(int(calls * growth_at(calls)), LONGEST)))
+        elif plenty and self.base > self._every:
+            self.base = max(self._every, self.base // 2)
+        # Irregular, its mean kept: sampled at every hundredth call exactly, a leak in each tenth call would be seen
+        # either always or never.  The same in each run: a congruential generator of its own (Lehmer, 1951).
+        self._state = self._state * 48271 % 2147483647
+        gap = self.base
+        steps = min(8, gap // 2) if gap <= 128 else 4 if gap <= _LARGE else 0
+        if steps:
+            step = (gap // (2 * steps)) | 1  # odd and no multiple of five, so that all remainders come up
+            step += 2 * (step % 5 == 0)
+            gap += step * (self._state % (2 * steps + 1) - steps)
+        known = gap in _marks
+        self.cell[0] = marks_of(gap)
+        return gap + 33 if not known and gap in _marks else 0
 
 
-def sampling_switch(every: int) -> Callable[[], int]:
+def sampling_switch(every: int, pace: Pace | None = None) -> Callable[[], int]:
     """A callable that answers 1 on the calls to sample and 0 on all others.
 
     Args:
         every: sample one call in so many on average, after the early calls of `early_pattern`.
+        pace: where the distances come from; None: always ``every``.
     """
-    marks: Iterator[int] = chain(early_pattern(every), chain.from_iterable(repeat(steady_pattern(every))))
+    cell = Pace(every).cell if pace is None else pace.cell
+    # all of it C: at the end of a stretch `map` looks into the cell for the next one
+    stretches = map(cell.__getitem__, repeat(0))
+    marks: Iterator[int] = chain(early_pattern(every), chain.from_iterable(stretches))
     if gil_enabled():
         # measured on CPython 3.11 to 3.13: the whole guarded call adds 0.12 to 0.15 of what a do-nothing
         # wrapt decorator adds, and 99 calls in 100 never enter Python (benchmarks/overhead.py)

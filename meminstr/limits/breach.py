@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import MemoryLimitExceeded
 from ..faults import note_fault
+from ..forks import loading
 from ..units import format_bytes
 
 logger = logging.getLogger("meminstr")
@@ -137,7 +138,8 @@ def memory_kinds() -> dict[str, int]:
     Source: Linux, Documentation/filesystems/proc.rst, "statm" (the third field counts file and shared pages).
     """
     try:
-        import mmap
+        with loading.of("mmap"):
+            import mmap
 
         with open("/proc/self/statm", "rb") as file:
             fields = file.read().split()

@@ -12,6 +12,7 @@ import threading
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
+from ..forks import loading
 from .interrupt import cancel_task, running_task
 from .policy import NEAR_SHARE
 from .reading import Sample
@@ -154,7 +155,8 @@ class Call:
 
     def current_stack(self) -> list[str]:
         """Where the call stands, innermost first."""
-        from .breach import stack_from, stack_of
+        with loading.of("meminstr.limits.breach"):
+            from .breach import stack_from, stack_of
 
         if self.task is not None:
             frames = self.task.get_stack()

@@ -15,6 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from ..faults import note_fault
+from ..forks import loading
 from ..instrument.switches import gil_enabled
 from ..settings import current
 from ..units import format_bytes
@@ -292,7 +293,8 @@ class Guard:
 
     def raise_in_thread(self, call: Call) -> bool:
         """Stop a call outside the main thread (``interrupt_threads``)."""
-        from .threads import raise_in_thread
+        with loading.of("meminstr.limits.threads"):
+            from .threads import raise_in_thread
 
         return raise_in_thread(call)
 

@@ -19,6 +19,8 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..faults import note_fault
+from ..forks import loading
+from .ticker import KernelTimer, may_tick
 
 if TYPE_CHECKING:
     from .call import Call
@@ -127,13 +129,16 @@ class MainThread:
     """The handler in the main thread: there while a watched call runs in it, and not a moment longer."""
 
     def __init__(self, wanted: Callable[[], Iterable[Call]]) -> None:
-        self._wanted = wanted  # calls of the main thread that are to be stopped
+        self.wanted = wanted  # watched calls of the main thread, outermost first
         self._lock = threading.RLock()
         self._users = 0
         self._signal: int | None = None
         self._installed = False
         self._sent = False
         self._retired = False  # the last call ended in another thread, which may not set handlers
+        self._timer = KernelTimer()
+        self.tick: Callable[[FrameType | None, Callable[[FrameType | None, Call], bool]], object] = lambda *_: None
+        """What the handler does first (`ticker`)."""
 
     @property
     def installed_signal(self) -> int | None:
@@ -176,6 +181,7 @@ class MainThread:
             here = threading.get_ident() == threading.main_thread().ident
             if self._installed:
                 self._installed = False
+                self._timer.delete()
                 # another thread may not set handlers: the main one does it when it next runs bytecode
                 self._retired = True
                 if not here and not in_main_thread(self._restore_retired):
@@ -223,6 +229,14 @@ class MainThread:
                 return False
             return True
 
+    def arm(self, seconds: float) -> bool:
+        """Have the handler called once after so long (any thread); False where that cannot be."""
+        with self._lock:
+            if not self._installed or not may_tick(self._signal) or _handler_of(self._signal) != self.handle:
+                return False
+            self._sent = True
+            return self._timer.set(seconds, int(self._signal or 0))
+
     def _install(self) -> bool:
         if self._signal is not None and self._take(self._signal):
             return True
@@ -243,7 +257,8 @@ class MainThread:
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler: raises in the outermost call to be stopped, if this is a place to."""
         self._restore_retired()
-        for call in self._wanted():
+        self.tick(frame, can_be_stopped_here)
+        for call in self.wanted():
             if call.armed and call.stop_wanted and can_be_stopped_here(frame, call):
                 call.landed()
                 raise CallStopped(call)
@@ -252,6 +267,7 @@ class MainThread:
         """In a child: no signal is on its way; the handler stays until the forked call ends here too."""
         self._lock = threading.RLock()
         self._sent = False
+        self._timer.forget()
         if not in_main:
             self._users, self._installed = 0, False
         elif not self._users:
@@ -269,7 +285,8 @@ def in_main_thread(action: Callable[[], object]) -> bool:
     """
     global _pending_type
     try:
-        import ctypes
+        with loading.of("ctypes"):
+            import ctypes
 
         if _pending_type is None:
             _pending_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)

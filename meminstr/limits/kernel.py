@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from ..faults import note_fault
+from ..forks import loading
 
 SLACK_BYTES = 1 << 20
 """Room above the limit for the interpreter itself: its heap grows by arenas of 1 MiB."""
@@ -129,7 +130,8 @@ class KernelLimits:
 
     def _module(self) -> Resource:
         if self._resource is None:
-            import resource
+            with loading.of("resource"):
+                import resource
 
             self._resource = resource
         assert self._resource is not None

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from ..forks import loading
+
 _SHARE = 20
 
 _trim: Callable[[int], Any] | None = None
@@ -38,7 +40,8 @@ def prepare() -> None:
     _trim_looked_up = True
     if sys.platform == "linux":
         try:
-            import ctypes
+            with loading.of("ctypes"):
+                import ctypes
 
             _trim = ctypes.PyDLL(None).malloc_trim
         except (ImportError, OSError, AttributeError):

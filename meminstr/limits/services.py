@@ -14,12 +14,14 @@ from time import monotonic
 from ..faults import note_fault
 from ..probes.container import tightest_limit
 from ..probes.resident import ResidentProbe
+from . import threads
 from .admission import Admission
 from .breach import Notices, RecentCalls, memory_kinds
 from .interrupt import MainThread
 from .kernel import KernelLimits
 from .reading import MeterWindows, Readings
 from .relief import Relief
+from .ticker import Ticker
 from .watcher import Watcher
 
 _TIGHTEST_SECONDS = 1.0
@@ -55,6 +57,12 @@ class Services:
             lambda: sorted((c for c in tuple(watcher.active.values()) if c.is_main), key=lambda c: c.entered_at)
         )
         watcher.quiet = self.main_thread.retire
+
+    def start_ticking(self) -> None:
+        """From here on the main thread looks at its own limits too."""
+        watcher, main = self.watcher, self.main_thread
+        watcher.ticker = Ticker(self.readings.peek, main.wanted, main.arm, watcher.have_looked)
+        main.tick = watcher.ticker.tick
 
     def after_fork(self) -> None:
         """Make the set usable in a forked child, which starts without calls and threads."""
@@ -123,12 +131,14 @@ def process_services() -> Services:
                 # always the way that keeps the interpreter's lock: a watcher that gave it up to read would wait
                 # a switch interval to have it back, in which a busy call grows on
                 read = ResidentProbe(active_threads=lambda: 2).read
-                services = _services = make_services(
+                services = make_services(
                     read,
                     readings=Readings(read, MeterWindows()),
                     tightest=_Tightest(),
                     cores=os.cpu_count() or 1,
                 )
+                services.start_ticking()
+                _services = services
     return services
 
 
@@ -141,6 +151,7 @@ def settle() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()
+    threads.after_fork()
     if _services is not None:
         try:
             _services.after_fork()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ..forks import loading
 from .interrupt import CallStopped
 
 if TYPE_CHECKING:
@@ -59,8 +60,18 @@ def forget(call: Call) -> None:
         del _sent[call.thread_id]
 
 
+def after_fork() -> None:
+    """In a forked child, which has no other threads: one of them may have held the lock at the fork."""
+    global _lock
+    _lock = threading.RLock()
+    for thread_id in list(_sent):
+        if thread_id != threading.get_ident():
+            del _sent[thread_id]
+
+
 def _set(thread_id: int, raised: bool) -> bool:
-    import ctypes
+    with loading.of("ctypes"):
+        import ctypes
 
     function = ctypes.pythonapi.PyThreadState_SetAsyncExc
     function.argtypes = (ctypes.c_ulong, ctypes.py_object if raised else ctypes.c_void_p)

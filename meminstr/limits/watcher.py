@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .call import Call
     from .grants import Granted
     from .guard import Guard
+    from .ticker import Ticker
 
 GROWTH_BYTES_PER_SECOND = 8e9
 """How fast a process is assumed to grow at most between two looks."""
@@ -102,6 +103,7 @@ class Watcher:
         """Guards whose hot calls may be running without being registered."""
         self.quiet: Callable[[], None] = lambda: None
         """What to call when no hot call may be running any more."""
+        self.ticker: Ticker | None = None
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -109,6 +111,8 @@ class Watcher:
         self._lock = threading.RLock()
         self._bell = threading.Lock()
         self._bell.acquire()
+        self._answer = threading.Lock()
+        self._asked = False
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._lowered = False
@@ -127,6 +131,16 @@ class Watcher:
             self._start()
         elif self._clock() + interval_for(call.headroom(call.entry.resident_bytes)) < self.due_at:
             self._ring()
+        if call.signalled and self.ticker is not None:
+            self.ticker.begin(call)
+
+    def have_looked(self, timeout_seconds: float) -> None:
+        """Have the thread look now, and return when it has, or after so long (not from the thread itself)."""
+        if self._thread is not None:
+            self._answer.acquire(blocking=False)
+            self._asked = True
+            self._ring()
+            self._answer.acquire(timeout=timeout_seconds)
 
     def remove(self, call: Call) -> None:
         """The call has ended."""
@@ -180,6 +194,8 @@ class Watcher:
             except Exception as error:
                 note_fault("watching a limit", error)
         self._set_lowered(near and bool(self.active))
+        if calls and self.ticker is not None:
+            self.ticker.looked(resident)
         return interval
 
     def _find_hot(self, now: float, resident: int = 0) -> list[tuple[int, int]]:
@@ -225,10 +241,7 @@ class Watcher:
                 self.switch.restore()
 
     def _ring(self) -> None:
-        try:
-            self._bell.release()
-        except RuntimeError:  # it rings already
-            pass
+        _release(self._bell)
 
     def _start(self) -> None:
         with self._lock:
@@ -253,6 +266,9 @@ class Watcher:
                 except Exception as error:
                     note_fault("watching a limit", error)
                     seconds = LONGEST_SECONDS
+                if self._asked:
+                    self._asked = False
+                    _release(self._answer)
             else:
                 now = self._clock()
                 idle_since = now if idle_since is None else idle_since
@@ -273,6 +289,13 @@ class Watcher:
                 self._thread = me
                 return False
             return True
+
+
+def _release(bell: threading.Lock) -> None:
+    try:
+        bell.release()
+    except RuntimeError:  # it rings already
+        pass
 
 
 def _hot_frames(watcher: Watcher) -> dict[FrameType, tuple[Guard, Granted, int]]:

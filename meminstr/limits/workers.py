@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from ..errors import MeminstrError
 from ..faults import note_fault
+from ..forks import loading
 from . import transport, worker
 from .groups import Groups
 
@@ -34,7 +35,8 @@ def resident_of(pid: int) -> int | None:
     """Resident bytes of another process; None when it is gone."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
-            import mmap
+            with loading.of("mmap"):
+                import mmap
 
             return int(file.read().split()[1]) * mmap.PAGESIZE
     except FileNotFoundError:
@@ -42,7 +44,8 @@ def resident_of(pid: int) -> int | None:
             return None
     except (OSError, ValueError, IndexError):
         return None
-    import psutil
+    with loading.of("psutil"):
+        import psutil
 
     try:
         return int(psutil.Process(pid).memory_info().rss)
@@ -54,7 +57,8 @@ class Worker:
     """One worker process, the socket to it and, where cgroups are delegated, its group."""
 
     def __init__(self, groups: Groups | None = None) -> None:
-        from multiprocessing import spawn
+        with loading.of("multiprocessing.spawn"):
+            from multiprocessing import spawn
 
         ours, theirs = socket.socketpair()
         home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from ..errors import UsageError
+from ..forks import loading
 
 Unit = Literal["bytes", "blocks", "count"]
 Kind = Literal["memory", "resource"]
@@ -100,7 +101,8 @@ def psutil_process() -> Any:
     pid = os.getpid()
     kept = _process
     if kept is None or kept[0] != pid:
-        import psutil
+        with loading.of("psutil"):
+            import psutil
 
         _process = kept = (pid, psutil.Process(pid))
     return kept[1]

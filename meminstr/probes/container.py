@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..forks import loading
+
 _UNLIMITED = 1 << 60  # v1 writes "no limit" as the largest multiple of a page, rlimits as -1 or 2**64 - 1
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -53,7 +55,8 @@ class _Room:
 def soft_limits() -> dict[str, int]:
     """The soft ``RLIMIT_AS`` and ``RLIMIT_DATA`` that are set, in bytes; empty where there is no such thing."""
     try:
-        import resource
+        with loading.of("resource"):
+            import resource
     except ImportError:
         return {}
     found: dict[str, int] = {}
@@ -72,7 +75,8 @@ def soft_limits() -> dict[str, int]:
 
 def psutil_machine() -> tuple[int, int]:
     """Physical memory of the machine and what of it is available, in bytes, from psutil."""
-    import psutil
+    with loading.of("psutil"):
+        import psutil
 
     memory = psutil.virtual_memory()
     return int(memory.total), int(memory.available)
@@ -85,6 +89,7 @@ class Surroundings:
         root: the root folder below which ``proc`` and the cgroup mounts are found.
         rlimits: soft limits by name, as `soft_limits`.
         machine: total and available bytes, where ``/proc/meminfo`` does not tell.
+        process: whose group and address space: our own, or a process id.
     """
 
     def __init__(
@@ -93,7 +98,9 @@ class Surroundings:
         *,
         rlimits: Rlimits = soft_limits,
         machine: Callable[[], tuple[int, int]] = psutil_machine,
+        process: int | str = "self",
     ) -> None:
+        self._process = process
         self._root = Path(root)
         self._rlimits = rlimits
         self._machine = machine
@@ -137,7 +144,7 @@ class Surroundings:
     def _soft(self) -> Iterator[_Room]:
         limits = self._rlimits()
         if limits:
-            status = self._fields("proc/self/status")
+            status = self._fields(f"proc/{self._process}/status")
             labels = {"RLIMIT_AS": "VmSize:", "RLIMIT_DATA": "VmData:"}
             for name, amount in limits.items():
                 used = status.get(labels.get(name, ""))
@@ -168,7 +175,7 @@ class Surroundings:
     def _own_groups(self) -> dict[int, str]:
         """Our group's path by cgroup version."""
         found: dict[int, str] = {}
-        for line in (self._text("proc/self/cgroup") or "").splitlines():
+        for line in (self._text(f"proc/{self._process}/cgroup") or "").splitlines():
             hierarchy, _, rest = line.partition(":")
             controllers, _, path = rest.partition(":")
             if hierarchy == "0" and not controllers:

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..forks import loading
 from .base import Kind, ProbeUnavailable, Unit
 
 
 def _psutil_heap_info() -> Callable[[], Any] | None:
     try:
-        import psutil
+        with loading.of("psutil"):
+            import psutil
     except ImportError:
         return None
     return getattr(psutil, "heap_info", None)

@@ -22,6 +22,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
+from ..forks import loading
+
 GONE_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM})
 """Errors after which a file need not be tried again; running out of descriptors, for one, passes."""
 
@@ -130,7 +132,8 @@ def _above_standard_streams(fd: int) -> int:
     if fd > 2:
         return fd
     try:
-        import fcntl
+        with loading.of("fcntl"):
+            import fcntl
     except ImportError:
         return fd
     try:
@@ -150,7 +153,8 @@ def pread_keeping_the_lock() -> Pread | None:
     if sys.maxsize < 1 << 32 or (unlocked is not None and not unlocked()):
         return None
     try:
-        import ctypes
+        with loading.of("ctypes"):
+            import ctypes
 
         # Any: ctypes' own stubs know no foreign function by name
         function: Any = ctypes.PyDLL(None).pread

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..faults import note_fault
+from ..forks import loading
 from .base import Kind, Unit, psutil_process
 from .kept_file import GONE_ERRNOS, KeptFile
 from .resident import ResidentProbe, shared_resident
@@ -60,7 +61,8 @@ def portable_mark() -> tuple[int, str] | None:
     ``exec``, so that a small program started by a large one begins with the large one's mark.
     """
     try:
-        import resource
+        with loading.of("resource"):
+            import resource
 
         maximum = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if maximum > 0:

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from ..forks import loading
 from .base import Kind, Unit, psutil_process
 from .kept_file import GONE_ERRNOS, KeptFile, Pread, pread_keeping_the_lock
 
@@ -29,7 +30,8 @@ def page_bytes() -> int:
     try:
         return int(os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, OSError, ValueError):
-        import mmap
+        with loading.of("mmap"):
+            import mmap
 
         return mmap.PAGESIZE
 

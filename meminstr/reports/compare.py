@@ -77,8 +77,8 @@ class Comparison:
         lines = wrap(self.summary(), width)
         for change in self.records:
             if change.what != SAME:
-                sentence = f"{safe(change.subject, 120).replace(' ', NBSP)}{NBSP} {_sentence(change)}"
-                lines += wrap(sentence, width, f"{change.what.upper():<8}", " " * 8)
+                line = f"{safe(change.subject, 120).replace(' ', NBSP)}{NBSP} {sentence(change)}"
+                lines += wrap(line, width, f"{change.what.upper():<8}", " " * 8)
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
@@ -91,7 +91,7 @@ class Comparison:
             what = f"**{change.what}**" if change.is_regression else change.what
             before = _side(change.base_verdict, change.base_rate, change)
             after = _side(change.head_verdict, change.head_rate, change)
-            lines.append(f"| {what} | {_markdown(safe(change.subject, 120))} | {before} | {after} |")
+            lines.append(f"| {what} | {markdown_text(safe(change.subject, 120))} | {before} | {after} |")
         return "\n".join(lines).replace(NBSP, " ") + "\n"
 
 
@@ -169,7 +169,8 @@ def _high(rate: Interval) -> float:
     return max(rate.value, *(v for v in (rate.low, rate.high) if v is not None))
 
 
-def _sentence(change: Change) -> str:
+def sentence(change: Change) -> str:
+    """Before and after in words."""
     before = _side(change.base_verdict, change.base_rate, change)
     after = _side(change.head_verdict, change.head_rate, change)
     if change.what == NEW:
@@ -195,6 +196,8 @@ def _shown(rate: Interval, change: Change) -> str:
     return f"{signed(rate.value)}{NBSP}{noun}/{event}{span(rate, signed)}"
 
 
-def _markdown(name: str) -> str:
+def markdown_text(name: str) -> str:
+    """A name from the program as harmless text of a Markdown document."""
     # a name must not end the cell, open a tag, or turn into formatting or a mention
+    name = safe(name, 300)
     return "".join(f"&#{ord(char)};" if char in "|<>&`*_[]()!\\@#~" else char for char in name)

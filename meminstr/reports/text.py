@@ -11,6 +11,7 @@ from typing import Any
 
 from ..units import format_count
 from ..verdict import Finding, Verdict
+from .breaches import breach_line
 from .escape import NBSP, display_width, safe, wrap
 from .record import Record
 from .wording import WORDS, alarm, calm, conclusion, details, duration, plural, size
@@ -141,32 +142,3 @@ def fault_line(entry: Mapping[str, Any]) -> str:
     times = f" ({format_count(count)} times)" if isinstance(count, int) and count > 1 else ""
     what = ": ".join(safe(entry[k], 300) for k in ("error", "message") if entry.get(k))
     return f"in meminstr itself, {safe(entry.get('where', 'somewhere'), 120)}: {what or 'failed'}{times}"
-
-
-def breach_line(entry: Mapping[str, Any]) -> str:
-    """A broken limit in one sentence, from whichever of its facts are known (`meminstr.limits.breach`)."""
-
-    def figure(key: str) -> float | None:
-        value = entry.get(key)
-        return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-    limit, observed, peak = figure("limit_bytes"), figure("observed_bytes"), figure("peak_bytes")
-    one_call = entry.get("of") == "call"
-    base = (figure("entry_bytes") or 0) if one_call else 0
-    parts = [] if observed is None else [f"{size(observed - base)} {'added by the call' if one_call else 'held'}"]
-    if peak is not None and peak != observed:
-        parts.append(f"{size(peak - base)} at the peak")
-    parts += [] if limit is None else [f"limit {size(limit)}"]
-    text = f"{safe(entry.get('subject') or 'a call', 120)} broke its memory limit"
-    text += f": {', '.join(parts)}" if parts else ""
-    classes = entry.get("grown_classes")
-    if isinstance(classes, Mapping) and classes:
-        more = [f"{format_count(n)} {safe(name, 80)}" for name, n in classes.items() if isinstance(n, int)]
-        text += f"; {', '.join(more[:3])} more than before it"
-    stack = entry.get("stack")
-    if isinstance(stack, (list, tuple)) and stack:
-        text += f"; in {safe(stack[0], 200)}"
-    text += "".join(f"; {safe(entry[key], 200)}" for key in ("action", "note") if entry.get(key))
-    if "pid" in entry:  # of a merged report
-        text += f"; pid {safe(entry['pid'], 20)} on {safe(entry.get('host'), 80)}"
-    return text

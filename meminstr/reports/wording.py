@@ -70,8 +70,8 @@ def span(interval: Interval, show: Callable[[float], str]) -> str:
     if first == last:
         return ""
     number, _, unit = first.rpartition(NBSP)
-    if number and NBSP not in number and last.endswith(NBSP + unit):
-        first = number  # 19.3 to 19.6 KiB
+    if number and NBSP not in number and last.count(NBSP) == 1 and last.endswith(NBSP + unit):
+        first = number  # 19.3 to 19.6 KiB, but 6 h to 10 d 9 h
     return f" ({first} to {last})"
 
 
@@ -83,6 +83,11 @@ def signed(value: float) -> str:
     """A count per event with its sign: ``+1.00``."""
     text = f"{value:.2f}" if 0.095 <= abs(value) < 999.5 else format_count(value)
     return text if value < 0 else f"+{text}"
+
+
+def signed_count(value: float) -> str:
+    """A number of things with its sign: ``+500``."""
+    return f"{'+' if value >= 0 else ''}{format_count(round(value))}"
 
 
 def signed_size(value: float) -> str:
@@ -246,7 +251,7 @@ def details(finding: Finding) -> list[tuple[str, str]]:
         out.append(("made at", row))
     for grown in finding.grown[:5]:
         more = f", {size(grown.bytes)}" if grown.bytes is not None else ""
-        out.append(("grew", f"{safe(grown.name, 120)}: {signed(grown.count)} {_unit(grown.what)}{more}"))
+        out.append(("grew", f"{safe(grown.name, 120)}: {signed_count(grown.count)} {_unit(grown.what)}{more}"))
     if finding.advice:
         out.append(("do", safe(finding.advice, 800)))
     return [(label, text) for label, text in out if text]

@@ -12,6 +12,7 @@ Gates, by the name they bear in a verdict:
 - ``late-rate``       the 99 % limits of the rate of the later half are above zero (or those of the whole are, and
   the later half keeps up with it);
 - ``stalled``         the last quarter grows at 30 % of the rate at least;
+- ``pace``          the rate of the later half is surely above half of that of the earlier half;
 - ``material``        it is more than what allocators and interpreters do by themselves;
 - ``horizon``         it has persisted for as long as policy asks.
 """
@@ -25,9 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .envelope import Events, Excursion, drift_z, events, excursions, retained, whiten
-from .rates import Slope, floor_slope, theil_sen
+from .rates import Z_ONE_SIDED, Slope, floor_slope, theil_sen
 from .sequential import Floats, log_mean, log_threshold
 from .shapes import Shape, select_shape
+from .wander import keeps_pace
 
 MIN_SLOTS = 8
 _MIN_EVENTS = 8
@@ -40,6 +42,7 @@ _SMALL_SAW = 0.2  # of the growth: excursions below this do not ask for more pat
 _PATIENCE = 2.0
 _STALLED = 0.3
 _KEEPS_UP = 0.7
+_PACE = 0.5
 _LAST_BIT = 0.005
 _STOOD = 0.5  # of the time a growth took: how long it must have stood still to be called over
 _LOG_KNOTS = math.log(24)
@@ -168,6 +171,9 @@ def analyse(
         if excursion.amplitude > _SMALL_SAW * growth and x[-1] - begin < _PATIENCE * excursion.length_x:
             failed.append("given-back")
         failed += _rate_gates(x, low, onset, rate, shape, excursion.amplitude, growth)
+        since = onset or n // 16  # not what starting up took
+        if not failed and not keeps_pace(x[since:], low[since:], _PACE, Z_ONE_SIDED):
+            failed.append("pace")
     elif not failed:
         failed.append("shape")
     # to the last of the growth, not to now: a fill that ended just before the horizon must not cross it by waiting

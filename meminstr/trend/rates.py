@@ -10,6 +10,7 @@ import numpy as np
 from .sequential import MAX_BLOCKS, Floats
 
 Z_99 = 2.5758
+Z_ONE_SIDED = 2.3263  # 99 %
 Z_CHOSEN = 2.9
 _MIN_GROUPS = 8
 _FALLEN = 0.03
@@ -69,9 +70,9 @@ def theil_sen(x: Floats, y: Floats, z: float = Z_99) -> Slope:
         return Slope(float(slopes.mean()) if pairs else 0.0, -math.inf, math.inf)
     middle = float(slopes[pairs // 2]) if pairs % 2 else float(slopes[pairs // 2 - 1 : pairs // 2 + 1].mean())
     residuals = y - middle * x
-    wanders, width = _increment_error(residuals, z) if n >= _MIN_GROUPS else (False, math.inf)
+    adds_up, width = _increment_error(residuals, z) if n >= _MIN_GROUPS else (False, math.inf)
     width /= float(x[-1] - x[0])
-    if wanders:
+    if adds_up:
         return Slope(middle, middle - width, middle + width)
     r1 = max(0.0, min(0.9, lag1(residuals)))
     half_width = z * math.sqrt(n * (n - 1) * (2 * n + 5) / 18 * (1 + r1) / (1 - r1))
@@ -106,6 +107,19 @@ def floor_slope(x: Floats, low: Floats) -> Slope:
     return best
 
 
+def wanders(residuals: Floats) -> bool:
+    """Whether what chance gave stays: differences over many points are as large, for each point, as those over one.
+
+    The ratio of variances of Lo and MacKinlay (1988).
+    """
+    n = len(residuals)
+    # regular stairs look like a wander over less than a step; over more they turn out to stay
+    longest = max(3, n // 4)
+    coherent = max(_COHERENT, 1.5 / longest)  # white noise has 1 / lag
+    long = min(_lagged_variance(residuals, max(2, n // 8)), _lagged_variance(residuals, longest))
+    return long > coherent * _lagged_variance(residuals, 1)
+
+
 def _increment_error(residuals: Floats, z: float) -> tuple[bool, float]:
     # whether residuals wander, and the limits of the sum of n increments, with Student's quantile for the number
     # of independent differences there are
@@ -113,13 +127,9 @@ def _increment_error(residuals: Floats, z: float) -> tuple[bool, float]:
     short = _lagged_variance(residuals, 1)
     lag = max(2, n // 8)
     long = _lagged_variance(residuals, lag)
-    # regular stairs look like a wander over less than a step; over more they turn out to stay
-    longest = max(3, n // 4)
-    coherent = max(_COHERENT, 1.5 / longest)  # white noise has 1 / lag
-    wanders = min(long, _lagged_variance(residuals, longest)) > coherent * short
     independent = max(2.0, n / lag - 1) if long > short else float(n - 1)
     student = z * (1 + 2.1 / independent)
-    return wanders, student * math.sqrt(n * max(short, long))
+    return wanders(residuals), student * math.sqrt(n * max(short, long))
 
 
 def _lagged_variance(residuals: Floats, lag: int) -> float:

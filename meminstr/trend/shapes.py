@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .rates import lag1
+from .rates import lag1, wanders
 from .sequential import Floats
+from .wander import Grid, Noise, choose, noise_of
 
 MIN_TAIL = 8
 _TAUS = np.concatenate([np.geomspace(0.002, 0.03, 5)[:-1], np.geomspace(0.03, 5, 20)])
@@ -27,8 +28,11 @@ _DELAYED_TAUS = np.geomspace(0.05, 0.6, 6)
 _POWERS = np.linspace(0.1, 0.8, 8)
 _LOGS = np.geomspace(0.003, 0.5, 10)
 _RESOLUTION = 0.002
+_ENOUGH = 16  # points: the noise of fewer cannot be taken apart
+_ODDS = math.log(1e4)
 _WARMUP = 0.1  # of the window: a longer one cannot be told from a power
 _SLIGHT = 0.1  # of the growth: a jump or a warm-up below this does not begin it
+_ALIKE = 0.6  # of the late rate, or the other way round: a bend between these is none
 _SETTLED = 3.0  # an exponential is over, to 5 %, after three time constants
 
 
@@ -51,6 +55,11 @@ class Shape(NamedTuple):
 STEADY = frozenset(("linear", "hinge", "jump", "warmup+linear"))
 
 
+_GRIDS: dict[str, Grid] = {
+    "exponential": (_TAUS, lambda t, tau: 1 - np.exp(-t / tau)),
+    "power": (_POWERS, lambda t, a: t**a),
+    "logarithm": (_LOGS, lambda t, since: np.log1p(t / since)),
+}
 _ENDING: tuple[str, ...] = ("exponential", "delayed", "power", "logarithm")
 
 
@@ -151,7 +160,7 @@ def _fit_all(t: Floats, y: Floats) -> tuple[dict[str, _Fit], NDArray[np.intp]]:
     return fits, knots
 
 
-def _select(x: Floats, y: Floats) -> Shape:
+def _select(x: Floats, y: Floats, odds: float) -> Shape:
     n = len(x)
     span = float(x[-1] - x[0])
     scale = float(np.ptp(y))
@@ -162,19 +171,35 @@ def _select(x: Floats, y: Floats) -> Shape:
     floor = n * _RESOLUTION**2
     rss = {name: float(fit.residuals @ fit.residuals) + floor for name, fit in fits.items()}
     best = min(rss, key=rss.__getitem__)
-    r1 = 0.0 if rss[best] < 2 * floor else max(0.0, min(0.9, lag1(fits[best].residuals)))
-    effective = max(8.0, n * (1 - r1) / (1 + r1))
-    aic = {name: effective * math.log(rss[name] / n) + 2 * fit.parameters for name, fit in fits.items()}
+    rough = rss[best] >= 2 * floor
+    adds_up = rough and n >= _ENOUGH and best != "flat" and wanders(fits[best].residuals)
+    shape, slowed = ("", 0, 0.0), True
+    if not adds_up:
+        r1 = max(0.0, min(0.9, lag1(fits[best].residuals))) if rough else 0.0
+        shape, slowed = _by_levels(t, fits, rss, knots, max(8.0, n * (1 - r1) / (1 + r1)))
+    if adds_up or (slowed and rough and n >= _ENOUGH):
+        # what ends is what growth is taken for until the opposite is shown: its curve says where chance is large
+        ends = [name for name in _ENDING if name in fits]
+        curve = -fits[min(ends, key=rss.__getitem__)].residuals + (y - y.mean()) / scale if ends else t
+        shape = _by_increments(t, (y - y.mean()) / scale, noise_of(fits[best].residuals, curve, np.diff(t)), knots, odds)
+    name, knot, slope = shape
+    return Shape(name, knot, slope * scale / span)
+
+
+def _by_levels(
+    t: Floats, fits: dict[str, _Fit], rss: dict[str, float], knots: NDArray[np.intp], effective: float
+) -> tuple[tuple[str, int, float], bool]:
+    """By least squares on the levels: name, knot and slope; and whether it is steady behind a faster growth."""
+    aic = {name: effective * math.log(rss[name] / len(t)) + 2 * fit.parameters for name, fit in fits.items()}
     ends = {name: aic[name] for name in _ENDING if name in aic}
     end = min(ends, key=ends.__getitem__) if ends else ""
     ending = ends.get(end, math.inf)
     step = aic.get("step", math.inf)
-    per_x = scale / span
     if aic["flat"] <= aic["linear"] and aic["flat"] <= step:
-        return Shape("flat", 0, 0.0)
-    linear = fits["linear"].late * per_x
+        return ("flat", 0, 0.0), False
+    linear = fits["linear"].late
     if linear > 0 and aic["linear"] <= min(ending + 1, aic["hinge"] + 4, step):
-        return Shape("linear", 0, linear)
+        return ("linear", 0, linear), False
     # a knot must pay for itself against every shape that ends, before it may accuse
     bar = min(ending - 4, step - 4)
     knotted = [name for name in ("hinge", "jump", "warmup+linear") if name in fits and fits[name].late > 0]
@@ -182,34 +207,67 @@ def _select(x: Floats, y: Floats) -> Shape:
         fit = fits[name]
         if aic[name] > bar:
             break
-        if name == "hinge" and 0.6 * fit.late <= fit.early <= 1.6 * fit.late:
-            return Shape("linear", 0, fit.late * per_x)
+        if name == "hinge" and _ALIKE * fit.late <= fit.early <= fit.late / _ALIKE:
+            return ("linear", 0, fit.late), False
         if name != "hinge" and abs(fit.weight) <= _SLIGHT * fit.late:
             # t and y both span one: the line rises by its slope.  It is the same on both sides of the jump, which is
             # no onset if it is small beside what grows
-            return Shape("linear", 0, fit.late * per_x)
+            return ("linear", 0, fit.late), False
         if name == "warmup+linear":
             knot = int(np.searchsorted(t, min(1.0, _SETTLED * float(_TAUS[fit.at]))))
         else:
             knot = int(knots[fit.at])
-        return Shape(name, knot, fit.late * per_x)
+        return (name, knot, fit.late), name != "hinge" or fit.early > fit.late
     if step <= ending and step <= aic["hinge"]:
-        return Shape("step", fits["step"].at, 0.0)
-    return Shape("exponential" if end == "delayed" else end or "flat", 0, 0.0)
+        return ("step", fits["step"].at, 0.0), False
+    return ("exponential" if end == "delayed" else end or "flat", 0, 0.0), False
 
 
-def select_shape(x: Floats, y: Floats) -> Shape:
+def _by_increments(
+    t: Floats, y: Floats, noise: Noise, knots: NDArray[np.intp], odds: float
+) -> tuple[str, int, float]:
+    """By least squares on the increments, for noise that adds up: name, knot and slope."""
+    found = choose(t, y, noise, _GRIDS, knots, odds, _RESOLUTION**2)
+    name, late, knot = found.steady, found.late, 0
+    if not name:
+        return found.ending, 0, 0.0
+    if name == "hinge" and _ALIKE * late <= found.early <= late / _ALIKE:
+        name = "linear"
+    elif name == "jump" and abs(float(y[-1] - y[0]) - late) <= _SLIGHT * late:
+        name = "linear"
+    elif name in ("hinge", "jump"):
+        knot = int(knots[found.at])
+    elif name == "warmup+linear":
+        # the line is there from the beginning, but told from the warm-up only when that has slowed
+        knot = _over(y, late, t)
+    return name, knot, late
+
+
+def _over(y: Floats, slope: float, t: Floats) -> int:
+    # the first index at which what is beside the line has all but `_SLIGHT` of its height
+    beside = y - slope * t
+    height = float(beside[-1] - beside[0])
+    if height <= _SLIGHT * slope:
+        return 0
+    return int(np.flatnonzero(beside - beside[0] >= (1 - _SLIGHT) * height)[0])
+
+
+def select_shape(x: Floats, y: Floats, odds: float = _ODDS) -> Shape:
     """The shape of `y` over `x`, and the index since which it is steady.
+
+    Args:
+        x, y: the history.
+        odds: log odds by which a line beside a growth that has slowed must beat all that ends, where chance adds up.
 
     After a knot the part behind it is judged by itself, twice at most, and must be steady too; a part of fewer
     than eight points is taken as the whole says.
     """
-    shape = _select(x, y)
+    shape = _select(x, y, odds)
     knot = shape.knot
     for _ in range(2):
         if not shape.steady or knot == 0 or len(x) - knot < MIN_TAIL + 4 or shape.knot == 0:
             break
-        tail = _select(x[knot:], y[knot:])
+        tail = _select(x[knot:], y[knot:], odds)
         if not tail.steady:
             return Shape(tail.name, knot + tail.knot, 0.0)
         knot += tail.knot

@@ -391,11 +391,11 @@ def test_its_own_memory_is_constant_over_a_million_calls_and_constructions():
                 step()
                 One()
 
-        work(60_000)
+        work(300_000)  # by then its tables of constant size are full
         meminstr.report(diagnose=False)
         gc.collect()
         blocks, size = sys.getallocatedblocks(), tracker.size_bytes()
-        work(1_000_000 - 60_000)
+        work(1_000_000 - 300_000)
         gc.collect()
         print(sys.getallocatedblocks() - blocks, tracker.size_bytes() - size, tracker.size_bytes())
         """

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from meminstr.errors import UsageError
 from meminstr.instrument.functions import instrument, instrumented, kind_of
-from meminstr.instrument.switches import checked_every, early_pattern, sampling_switch, steady_pattern
+from meminstr.instrument.switches import LONGEST, Pace, checked_every, early_pattern, sampling_switch
+from meminstr.spending import growth_at
 
 
 class Log:
@@ -342,13 +343,39 @@ def test_early_pattern_is_dense_at_first_and_ends_on_the_last():
 
 
 @given(st.integers(1, 3000))
-def test_steady_marks_are_one_in_every_and_irregular(every):
-    marks = steady_pattern(every)
-    assert len(marks) == every * sum(marks)
-    assert marks[-1] == 1
-    if 4 <= every <= 300:
-        residues = {i % 10 for i, m in enumerate(marks * 10) if m}
-        assert len(residues) > 5  # no leak of a period of ten escapes it
+def test_distances_are_every_on_average_and_irregular(every):
+    pace = Pace(every)
+    at, marks = 0, []
+    for _ in range(400):
+        pace.sampled(short=False, plenty=True, calls=at)
+        assert pace.cell[0][-1] == 1 and not any(pace.cell[0][:-1])
+        at += len(pace.cell[0])
+        marks.append(at)
+    assert at / 400 == pytest.approx(every, rel=0.06)
+    if every >= 4:  # no leak of a period of two, five or ten escapes it
+        assert all({mark % period for mark in marks} == set(range(period)) for period in (2, 5, 10))
+
+
+@given(st.integers(1, 5_000), st.integers(0, 10**9))
+def test_short_time_stretches_the_distance_up_to_a_share_of_the_calls_and_plenty_gives_it_back(every, calls):
+    pace = Pace(every)
+    for _ in range(40):
+        pace.sampled(short=True, plenty=False, calls=calls)
+    assert pace.base == max(every, min(int(calls * growth_at(calls)), LONGEST))
+    for _ in range(40):
+        pace.sampled(short=False, plenty=False, calls=calls)
+    assert pace.base == max(every, min(int(calls * growth_at(calls)), LONGEST))
+    for _ in range(40):
+        pace.sampled(short=False, plenty=True, calls=calls)
+    assert pace.base == every
+
+
+def test_the_switch_takes_the_distance_that_the_last_sample_chose():
+    pace = Pace(4)
+    ask = sampling_switch(4, pace)
+    assert [ask() for _ in range(4 + 4)] == [1, 1, 1, 1, 0, 0, 0, 1]
+    pace.cell[0] = b"\0" * 9 + b"\1"
+    assert [ask() for _ in range(20)] == ([0] * 9 + [1]) * 2
 
 
 def test_counts_are_exact_under_threads():

@@ -1,24 +1,30 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 from hypothesis import given, settings
 from report_examples import ADAPTIVE, FACTS, REPORT, SIX
 from report_strategies import reports
 
+import meminstr.reports as reports_package
 from meminstr.reports.model import Report
+from meminstr.verdict import Verdict
 
 VOID = {"meta", "br", "polyline"}
 TAGS = set(
-    "html head meta title style body header main section h1 h2 h3 p span small b dl dt dd ol li svg polyline "
-    "div table thead tbody tr th td".split()
+    "html head meta title style script body header main section h1 h2 h3 p span small b dl dt dd ol ul li svg g line "
+    "polyline polygon text figure figcaption details summary div table thead tbody tr th td".split()
 )
 ATTRIBUTES = set(
-    "lang charset name content class viewbox preserveaspectratio role aria-label points fill stroke "
-    "stroke-width vector-effect".split()
+    "lang charset name content http-equiv class viewbox preserveaspectratio role aria-label aria-hidden points fill "
+    "fill-opacity stroke stroke-width stroke-opacity stroke-linejoin stroke-dasharray vector-effect width height x y "
+    "dx x1 x2 y1 y2 text-anchor data-x data-y data-at data-name".split()
 )
 
 
@@ -31,6 +37,7 @@ class Page(HTMLParser):
         self.seen: set[str] = set()
         self.words: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
+        self.scripts: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -49,19 +56,29 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data)
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
 
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
 
 
 def check_self_contained(page: Page, text: str) -> None:
-    assert page.seen <= TAGS, page.seen - TAGS  # no script, no link, no img, no iframe
+    assert page.seen <= TAGS, page.seen - TAGS  # no link, no img, no iframe
     names = {name for name, _ in page.attributes}
     assert names <= ATTRIBUTES, names - ATTRIBUTES  # no src, no href, no style, no on*
-    style = text[text.index("<style>") : text.index("</style>")]
+    style = text[text.index("<style>") + 7 : text.index("</style>")]
     assert not re.search(r"url\(|@import|https?:", style)
+    # one script, the same whatever the report holds, and the policy knows its digest and the style sheet's
+    (script,) = page.scripts
+    assert script == "\n" + (files(reports_package) / "page.js").read_text("utf-8")
+    policy = next(value for _, value in page.attributes if value and value.startswith("default-src"))
+    for kind, piece in (("style", style), ("script", script)):
+        digest = base64.b64encode(hashlib.sha256(piece.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
 
 
 @given(reports)
@@ -89,7 +106,7 @@ def test_content_and_order() -> None:
         "step broke its memory limit",
     ):
         assert expected in words, expected
-    order = [text.index(f'class="card {verdict}"') for verdict in ("leaking", "growing", "warming_up", "clean")]
+    order = [text.index(f'{verdict}">\n<h3>') for verdict in ("leaking", "growing", "warming_up", "clean")]
     assert order == sorted(order)
     assert text.count('<section class="card') == len(SIX)
     assert text.count('class="suspect"') == 1
@@ -105,16 +122,16 @@ def test_dark_phone_and_print() -> None:
 @pytest.mark.parametrize(
     ("history", "points"),
     [
-        ([[0, 0], [10, 5], [20, 10]], "2.0,45.0 176.0,24.0 350.0,3.0"),
-        ([[0, 7], [1, 7]], "2.0,24.0 350.0,24.0"),
-        ([[0, 1], "x", [1], [2, None], [3, float("nan")], [1, 2]], "2.0,45.0 350.0,3.0"),
+        ([[0, 0], [10, 5], [20, 10]], "0.0,26.0 60.0,14.0 120.0,2.0"),
+        ([[0, 7], [1, 7]], "0.0,14.0 120.0,14.0"),
+        ([[0, 1], "x", [1], [2, None], [3, float("nan")], [1, 2]], "0.0,26.0 120.0,2.0"),
         ([[0, 1]], None),
         ("junk", None),
         (None, None),
     ],
 )
 def test_sparkline(history: object, points: str | None) -> None:
-    finding = replace(ADAPTIVE, extra={"history": history})
+    finding = replace(ADAPTIVE, verdict=Verdict.CLEAN, extra={"history": history})
     text = Report("now", FACTS, findings=(finding,)).to_html()
     if points is None:
         assert "<svg" not in text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import unicodedata
 from dataclasses import replace
 
@@ -174,8 +175,31 @@ def test_breach_of_a_call_counts_from_its_entry() -> None:
     }  # fmt: skip
     assert breach_line(record).replace("\u00a0", " ") == (
         "load broke its memory limit: 2 GiB added by the call, 3 GiB at the peak, limit 1 GiB; "
-        "in load (app.py:7); raised; pid 7 on node7"
+        "in load (app.py:7), called from main (app.py:1); raised; pid 7 on node7"
     )
+
+
+def test_breach_tells_all_that_its_record_holds() -> None:
+    record = {
+        "subject": "load", "of": "process", "limit_bytes": 1 << 30, "observed_bytes": 1200 << 20,
+        "overshoot_bytes": 176 << 20, "mechanism": "watcher", "noticed_after_seconds": 0.004,
+        "grown_by_kind": {"anonymous": 900 << 20, "file_and_shared": 1 << 20}, "grown_classes": {"app.Row": 12},
+        "stack": ["a (x.py:3)", "b (x.py:2)", "c (x.py:1)", "d (x.py:0)"], "action": "stopped",
+        "uninterruptible_seconds": 3.1, "note": "could not be interrupted at once",
+        "recent_calls": [{"subject": "warm", "seconds_ago": 5.0, "seconds": 1.0, "peak_bytes": 300 << 20}],
+    }  # fmt: skip
+    line = breach_line(record).replace("\u00a0", " ")
+    for part in (
+        "passed by 176 MiB", "noticed by watcher within 4 ms", "grown by 900 MiB anonymous, 1 MiB file and shared",
+        "12 app.Row more than before it", "in a (x.py:3), called from b (x.py:2), called from c (x.py:1); stopped",
+        "could not be interrupted at once; not to be interrupted for 3.1 s",
+        "before it ran warm (300 MiB at the peak, 5.0 s earlier)",
+    ):  # fmt: skip
+        assert part in line, line
+    report = replace(REPORT, breaches=(record,))
+    assert "passed by" in flat(str(report))
+    assert "passed by" in report.to_html().replace("\u00a0", " ")
+    assert json.loads(report.to_json())["breaches"] == [record]
 
 
 @given(reports, st.integers(40, 140))

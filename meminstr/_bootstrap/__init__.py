@@ -1,0 +1,1 @@
+"""A folder that ``meminstr run --follow-children`` puts first on ``PYTHONPATH``: Python imports its `sitecustomize`."""

@@ -1,0 +1,69 @@
+"""What sampling may cost, shared by all subjects of a sampler: a credit to begin with, then a share of the time.
+
+Leaves to others: what a sample is (`sampling`), and how the distance between two of one function follows from what is
+left (`instrument.switches`).
+"""
+
+from __future__ import annotations
+
+PLENTY_SECONDS = 0.001
+"""With so much left, subjects are sampled as often as was asked."""
+
+_MANY = 20_000
+
+_AT_ONCE = 0.02
+_PACE = 0.01
+_INQUIRY = 0.15
+_OVERDRAWN = 0.05
+
+
+def growth_at(events: float) -> float:
+    """However short time is, a subject is sampled when its events have grown by this fraction since the last sample.
+
+    A verdict is due after some thousands of events: up to there the steps are fine, 200 samples for each tenfold.
+    After that they are fifty, so that one call in a thousand has one, and the 99.9th percentile does not see them.
+    """
+    return 0.01 if events < _MANY else 0.05
+
+
+class Budget:
+    """What sampling may cost: a credit to begin with, then a share of the time that passes.
+
+    The credit (spent once in a process's life) is what lets a program of a second be judged at all: 20 ms of it at
+    once, the rest as one hundredth of the time.  The share is what a program of weeks pays.  Not locked: a lost update
+    under threads costs microseconds of accounting.
+    """
+
+    __slots__ = ("_mean", "_started", "credit", "inquired", "share", "spent")
+
+    def __init__(self, share: float, credit: float = 0.1) -> None:
+        self.share = share
+        self.credit = credit
+        self.spent = 0.0
+        self.inquired = 0.0
+        """Spent on samples beyond that, taken because something grows and several functions may be behind it."""
+        self._mean = 0.0
+        self._started: float | None = None
+
+    def charge(self, seconds: float) -> None:
+        """Book one sample; what is beyond ten times the mean of those before was a wait for the processor."""
+        seconds = min(seconds, 10 * self._mean) if self._mean else seconds
+        self._mean += (seconds - self._mean) / 16 if self._mean else seconds
+        self.spent += seconds
+
+    def left(self, now: float) -> float:
+        """Seconds that may still be spent at time ``now``."""
+        if self._started is None:
+            self._started = now
+        elapsed = now - self._started
+        return min(self.credit, _AT_ONCE + _PACE * elapsed) + self.share * elapsed - self.spent
+
+    def may_inquire(self, now: float) -> bool:
+        """Whether samples may be taken to find out whose a growth is: 0.15 s of them, and the share once more."""
+        elapsed = 0.0 if self._started is None else now - self._started
+        return self.inquired < _INQUIRY + self.share * elapsed
+
+    def growth(self, now: float, events: float) -> float:
+        """By which fraction events must grow until a sample is taken whatever the budget: `growth_at`, or doubled when
+        thousands of subjects have overdrawn it."""
+        return growth_at(events) if self.left(now) > -_OVERDRAWN else 1.0

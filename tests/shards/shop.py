@@ -1,0 +1,40 @@
+"""What the processes of these tests run: a web application and tasks that leak."""
+
+import meminstr
+
+kept = []
+
+
+@meminstr.leak_guard(every=5)
+def handle():
+    kept.append(bytearray(3000))
+
+
+def square(n):
+    handle()
+    return n * n
+
+
+def child(calls):
+    for _ in range(calls):
+        handle()
+
+
+def wsgi(environ, start_response):
+    for _ in range(20):
+        handle()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]
+
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": kind + ".complete"})
+            if kind.endswith("shutdown"):
+                return
+    for _ in range(20):
+        handle()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})

@@ -1,6 +1,6 @@
 """Figures of ``memory_limited``: cost of a hot call, overshoot, interruption, breaches in a row, process mode.
 
-``python -m benchmarks.limits [--json] [--runs N] [--breaches N] [--suite FOLDER]``.  Figures are
+``python -m benchmarks.limits [--json] [--runs N] [--breaches N] [--suite FOLDER] [--only NAME ...]``.  Figures are
 medians or worst cases of this machine at this moment; ratios travel better than times.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import os
 import signal
 import statistics
@@ -75,7 +76,7 @@ def one_overshoot(hot: bool = False) -> dict[str, Any]:
 
     @memory_limited(mb=200, of="call")
     def loop(steps: int = 4000) -> None:
-        keep = []
+        keep: list[bytes] = []
         while len(keep) < steps:
             try:
                 keep.append(bytearray(MB))
@@ -114,22 +115,30 @@ def overshoot(runs: int, hot: bool = False) -> dict[str, Any]:
 
 
 def sleep_interrupted(runs: int, hot: bool = False) -> dict[str, float]:
-    """Milliseconds from the breach until a sleeping main thread is out of its sleep."""
+    """Milliseconds from the breach, by another thread's memory, until a sleeping main thread is out of its sleep."""
     delays = []
     for _ in range(runs):
-        reached = [0.0]
+        passed, out = [0.0], [0.0]
+
+        def grow(passed: list[float] = passed) -> None:
+            block, page = mmap.mmap(-1, 130 * MB), os.urandom(MB)  # given back whole: no run uses another's memory
+            time.sleep(0.1)
+            for step in range(130):
+                block[step * MB : (step + 1) * MB] = page
+                if step == 100:
+                    passed[0] = time.perf_counter()
+            time.sleep(0.3)
+            block.close()
 
         @memory_limited(mb=100, of="call")
-        def call(short: bool = False, reached: list[float] = reached) -> None:
+        def call(short: bool = False, grow: Callable[[], None] = grow, out: list[float] = out) -> None:
             if short:
                 return
-            block = bytearray(130 * MB)  # holds the interpreter's lock: the watcher looks when we sleep
-            began = time.perf_counter()
+            threading.Thread(target=grow).start()
             try:
                 time.sleep(2)
             finally:
-                reached[0] = time.perf_counter() - began
-            del block
+                out[0] = time.perf_counter()
 
         for _ in range(20_000 if hot else 0):
             call(True)
@@ -137,7 +146,8 @@ def sleep_interrupted(runs: int, hot: bool = False) -> dict[str, float]:
             call()
         except MemoryLimitExceeded as error:
             if error.breach and error.breach["action"] == "stopped":
-                delays.append(reached[0] * 1000)
+                delays.append((out[0] - passed[0]) * 1000 if passed[0] else 0.0)
+        time.sleep(0.5)  # the other thread has ended
     return {"runs": runs, "stopped": len(delays), "worst_ms": max(delays, default=float("nan"))}
 
 
@@ -163,7 +173,7 @@ def breaches_in_a_row(count: int) -> dict[str, Any]:
 
     @memory_limited(mb=2, of="call")
     def call() -> None:
-        keep = []
+        keep: list[bytes] = []
         while len(keep) < 200:
             keep.append(os.urandom(MB))
 
@@ -242,8 +252,6 @@ def kernel_runs(runs: int) -> dict[str, Any]:
 @memory_limited(mb=200, of="call", mode="process")
 def hog(kind: str) -> None:
     """1.2 GB in one C call, in a worker: private memory, or shared, which the kernel's limit does not count."""
-    import mmap
-
     import numpy as np
 
     block = np.ones(1200 * MB // 8) if kind == "private" else mmap.mmap(-1, 1200 * MB)
@@ -300,26 +308,28 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20, help="runs of the overshoot loop, each in a new process")
     parser.add_argument("--breaches", type=int, default=200)
     parser.add_argument("--suite", help="folder of another package's tests, run after the breaches in this process")
+    parser.add_argument("--only", nargs="+", help="names of figures, as printed")
     parser.add_argument("--one-overshoot", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--hot", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one_overshoot:
         print(json.dumps(one_overshoot(arguments.hot)))
         return
-    figures = {
-        "python": sys.version.split()[0],
-        "hot": hot_cost(),
-        "overshoot": overshoot(arguments.runs),
-        "overshoot of a hot function": overshoot(arguments.runs, hot=True),
-        "sleep": sleep_interrupted(20),
-        "sleep in a hot function": sleep_interrupted(20, hot=True),
-        "kernel": kernel_runs(arguments.runs),
-        "process runs": process_runs(arguments.runs),
-        "process": process_mode(),
-        "breaches": breaches_in_a_row(arguments.breaches),
+    pieces: dict[str, Callable[[], Any]] = {
+        "hot": hot_cost,
+        "overshoot": lambda: overshoot(arguments.runs),
+        "overshoot of a hot function": lambda: overshoot(arguments.runs, hot=True),
+        "sleep": lambda: sleep_interrupted(20),
+        "sleep in a hot function": lambda: sleep_interrupted(20, hot=True),
+        "kernel": lambda: kernel_runs(arguments.runs),
+        "process runs": lambda: process_runs(arguments.runs),
+        "process": process_mode,
+        "breaches": lambda: breaches_in_a_row(arguments.breaches),
     }
     if arguments.suite:
-        figures["usable afterwards"] = usable_afterwards(arguments.suite)
+        pieces["usable afterwards"] = lambda: usable_afterwards(arguments.suite)
+    figures: dict[str, Any] = {"python": sys.version.split()[0]}
+    figures |= {name: run() for name, run in pieces.items() if not arguments.only or name in arguments.only}
     if arguments.json:
         print(json.dumps(figures, indent=1))
         return

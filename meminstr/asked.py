@@ -222,11 +222,12 @@ def _own_folder() -> Path:
 
 
 def _answer(connection: socket.socket) -> None:
+    question = _line(connection)  # read in any case: closing on unread words would take the answer with it
     who = peer(connection)
     if who is not None and who[1] not in (os.getuid(), os.geteuid(), 0):
         return _say(connection, {"error": "only the owner of the process, or root, is answered"})
     try:
-        asked = json.loads(_line(connection))
+        asked = json.loads(question)
         if not isinstance(asked, dict) or asked.get("format") != FORMAT:
             raise ValueError(asked)
     except ValueError:

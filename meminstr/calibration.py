@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -12,8 +11,6 @@ from .sampling import Sampler
 from .subjects import FunctionSubject
 
 _IDLE_CALLS = 33
-_NO_SMALL_NUMBER = 100_000
-"""Counts are objects then, as they are in a program."""
 _done = False
 
 
@@ -60,9 +57,9 @@ def references_of_a_fresh_result() -> int:
 
 
 def blocks_of_an_idle_call() -> int:
-    """Blocks that a sample seems to gain or lose across a call that does nothing (the median of some)."""
-    subject = FunctionSubject("calibration", 1, Sampler())
-    subject.calls = itertools.count(_NO_SMALL_NUMBER).__next__
+    """Blocks that a sample seems to gain or lose across a call that does nothing."""
+    subject = FunctionSubject("calibration", 1, _generous())
+    _count_like_a_program(subject)
     idle = instrument(lambda: None, subject)
     for _ in range(_IDLE_CALLS):
         idle()
@@ -76,8 +73,8 @@ def blocks_of_an_idle_stream() -> int:
         for nothing in ():
             yield nothing
 
-    subject = FunctionSubject("calibration", 1, Sampler(), function=empty)
-    subject.calls = itertools.count(_NO_SMALL_NUMBER).__next__
+    subject = FunctionSubject("calibration", 1, _generous(), function=empty)
+    _count_like_a_program(subject)
     idle = instrument(empty, subject)
     for _ in range(_IDLE_CALLS):
         try:
@@ -87,7 +84,20 @@ def blocks_of_an_idle_stream() -> int:
     return _usual(subject)
 
 
+def _generous() -> Sampler:
+    sampler = Sampler()
+    sampler.budget.spent = -1.0  # all of the calls are sampled, however slow the machine is now
+    return sampler
+
+
 def _usual(subject: FunctionSubject) -> int:
-    # each early change is scaled by the calls it stands for, which is one here
-    changes = sorted(change for _, change in subject.deltas.early_growth(1))
+    # the first stands for all calls before it
+    changes = sorted(change for _, change in subject.deltas.early_growth(1)[1:])
     return int(changes[len(changes) // 2]) if changes else 0
+
+
+def _count_like_a_program(subject: FunctionSubject) -> None:
+    # a number too large for the interpreter's kept ones, made anew each time; the same, so that changes stand for one
+    # call each
+    large = [100_000]
+    subject.calls = lambda: large[0] + 1

@@ -88,7 +88,7 @@ def steady(episode: Episode, signal: Signal, policy: Policy) -> str:
             f"{distance(policy.horizon_of(signal.name), policy)}; {sure}"
         )
     if "pace" in episode.failed:
-        return f"{what} {since}, but it may be slowing down: half of the earlier pace is not sure to be kept (pace)"
+        return f"{what} {since}, but it may be slowing down: the earlier pace is not sure to be kept (pace)"
     if "material" in episode.failed:
         return f"{what} {since}, too little yet to be called a leak (material); {sure}"
     if episode.short_horizon:

@@ -92,6 +92,7 @@ class Settings:
         report: where the report is written at exit, or None; ``{pid}`` stands for the process id.
         shards: the folder that this process and its children write shards to, or None.
         shard_seconds: how often a shard is written.
+        shards_kept: shards in a folder; above, the oldest of processes that ended well are removed.
 
     Raises:
         UsageError: a value that is not allowed.
@@ -114,9 +115,10 @@ class Settings:
     report: str | None = None
     shards: str | None = None
     shard_seconds: float = 5.0
+    shards_kept: int = 1_000
 
     def __post_init__(self) -> None:
-        for key, rule in _RULES.items():
+        for key in _RULES:
             value = getattr(self, key)
             if isinstance(value, os.PathLike) and key in ("report", "shards"):
                 value = os.fspath(value)
@@ -142,6 +144,7 @@ _RULES: dict[str, _Rule] = {
     "report": _path(),
     "shards": _path(),
     "shard_seconds": _number(0.05, 86_400.0),
+    "shards_kept": _whole(1, 10**7),
 }
 
 # Variables with the prefix that are no setting of this table: read elsewhere, so not worth a warning.

@@ -9,34 +9,37 @@ from __future__ import annotations
 PLENTY_SECONDS = 0.001
 """With so much left, subjects are sampled as often as was asked."""
 
-_MANY = 20_000
+_STEPS = ((2_000, 0.01), (20_000, 0.05))
+_LARGE = 0.1
 
-_AT_ONCE = 0.02
-_PACE = 0.01
-_INQUIRY = 0.15
+_OF_SHARE = 0.2
+"""For samples of what is called often; the rest of the share is for probes that are dear (see `probes.budget`)."""
+_INQUIRY, _INQUIRY_AT_ONCE, _INQUIRY_PACE = 0.4, 0.03, 0.05
 _OVERDRAWN = 0.05
 
 
 def growth_at(events: float) -> float:
     """However short time is, a subject is sampled when its events have grown by this fraction since the last sample.
 
-    A verdict is due after some thousands of events: up to there the steps are fine, 200 samples for each tenfold.
-    After that they are fifty, so that one call in a thousand has one, and the 99.9th percentile does not see them.
+    A verdict is due after some thousands of events: up to there the steps are fine.  After that they grow to twenty-four
+    for each tenfold, so that fewer than one call in a thousand has one, and the 99.9th percentile does not see them.
     """
-    return 0.01 if events < _MANY else 0.05
+    for below, growth in _STEPS:
+        if events < below:
+            return growth
+    return _LARGE
 
 
 class Budget:
     """What sampling may cost: a credit to begin with, then a share of the time that passes.
 
-    The credit (spent once in a process's life) is what lets a program of a second be judged at all: 20 ms of it at
-    once, the rest as one hundredth of the time.  The share is what a program of weeks pays.  Not locked: a lost update
-    under threads costs microseconds of accounting.
+    The credit (spent once in a process's life) is what lets a program of a second be judged at all; a fifth of the
+    share is what a program of weeks pays.  Not locked: a lost update under threads costs microseconds of accounting.
     """
 
     __slots__ = ("_mean", "_started", "credit", "inquired", "share", "spent")
 
-    def __init__(self, share: float, credit: float = 0.1) -> None:
+    def __init__(self, share: float, credit: float = 0.03) -> None:
         self.share = share
         self.credit = credit
         self.spent = 0.0
@@ -55,13 +58,13 @@ class Budget:
         """Seconds that may still be spent at time ``now``."""
         if self._started is None:
             self._started = now
-        elapsed = now - self._started
-        return min(self.credit, _AT_ONCE + _PACE * elapsed) + self.share * elapsed - self.spent
+        return self.credit + _OF_SHARE * self.share * (now - self._started) - self.spent
 
     def may_inquire(self, now: float) -> bool:
-        """Whether samples may be taken to find out whose a growth is: 0.15 s of them, and the share once more."""
+        """Whether samples may be taken to find out whose a growth is: 30 ms at once, a twentieth of the time up to
+        0.4 s in all, and the share once more."""
         elapsed = 0.0 if self._started is None else now - self._started
-        return self.inquired < _INQUIRY + self.share * elapsed
+        return self.inquired < min(_INQUIRY, _INQUIRY_AT_ONCE + _INQUIRY_PACE * elapsed) + self.share * elapsed
 
     def growth(self, now: float, events: float) -> float:
         """By which fraction events must grow until a sample is taken whatever the budget: `growth_at`, or doubled when

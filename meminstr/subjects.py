@@ -34,7 +34,8 @@ _EPOCH, _STEPS, _OTHERS = BEGAN + 1, BEGAN + 2, BEGAN + 3
 _PAUSED, _AWAY = BEGAN + 4, BEGAN + 4 + _K
 """Of a call that is suspended: levels when it last was, and what the levels moved by while it was."""
 _LONGEST_SAMPLE = 30e-6
-"""Seconds; what is beyond was a wait for the processor."""
+"""Seconds, where other threads work: what is beyond was a wait for the interpreter's lock.  (Probes that are dear in
+themselves have budgets of their own.)"""
 _MOST_STEPS = 64
 """Of a sampled call so many steps are read, and then no more: a server's main loop is one call."""
 
@@ -175,7 +176,7 @@ class FunctionSubject:
         self.sampler.budget.spent += max(0.0, buffer[_TIME] - buffer[BEGAN])
         for index in range(_K):
             if buffer[index] < 0:
-                token[_STEPS] = UNKNOWN
+                token[index] = UNKNOWN  # of this signal the call tells nothing
             token[first + index] = kept * token[first + index] + buffer[index]
         self.sampler.release(buffer)
 
@@ -237,8 +238,10 @@ class FunctionSubject:
                     if made:
                         sampler.book(made)
                     self.deltas.between(token, calls)
-                    token[1] += own[0] + (self.idle_blocks_of_streams if self._streams else self.idle_blocks)
-                    token[2] += own[2]
+                    if token[1] >= 0:
+                        token[1] += own[0] + (self.idle_blocks_of_streams if self._streams else self.idle_blocks)
+                    if token[2] >= 0:
+                        token[2] += own[2]
                     if self.across is not None:
                         made = self.across.make_room()
                         if made:
@@ -246,13 +249,16 @@ class FunctionSubject:
                         self.across.add(calls, token, after, own[1])
                     if token[_STEPS] >= 0:
                         for index in range(_K):
-                            token[index] += token[_AWAY + index]
+                            if token[index] >= 0:
+                                token[index] += token[_AWAY + index]
                         self.deltas.add(calls, token, after, own[1])
                 self.samples += 1
                 self._history(float(calls), after)
             sampler.keep(after)
             now = sampler.clock()  # the cost so far, without that of a look
             cost = max(0.0, now - after[BEGAN]) + max(0.0, token[_TIME] - token[BEGAN])
+            if token[_CPU] >= 0:
+                cost = min(cost, _LONGEST_SAMPLE)
             if self.directed:
                 self.directed -= 1
                 sampler.budget.inquired += min(cost, _LONGEST_SAMPLE)

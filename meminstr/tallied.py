@@ -1,8 +1,7 @@
 """`TalliedSubject`: what is counted by whoever serves it, not by a wrapper: routes of a web application, kinds of task.
 
-Its events overlap as a rule, and it is known only at their end which subject they were of.  So a reading is taken at
-the beginning by `Tally`, which belongs to all subjects of one server, and handed to the subject at the end.  Of
-overlapping events only the levels are entered: whose the growth is, least squares over windows say (see
+Its events overlap as a rule, and it is known only at their end which subject they were of.  So a change across one
+event means nothing; only levels are entered, after events, and whose the growth is least squares over windows say (see
 `attribution`).
 """
 
@@ -14,18 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 from .faults import settle
-from .sampling import MEMORY_SIGNALS, UNKNOWN, Sampler
+from .sampling import BEGAN, MEMORY_SIGNALS, UNKNOWN, Sampler
 from .subjects import FunctionSubject
 
-_NOTHING = (0, 0, 0)
 _ALL = 32
 """So many of the first events are all read."""
 _SLOTS = len(MEMORY_SIGNALS)
 
 
 class TalliedSubject(FunctionSubject):
-    """One route or kind of task: its exact count, levels after sampled events, and changes across those that were
-    alone.
+    """One route or kind of task: its exact count, and levels after sampled events.
 
     Args:
         name: the subject's name in reports.
@@ -48,34 +45,28 @@ class TalliedSubject(FunctionSubject):
     ) -> None:
         super().__init__(name, 1, sampler, horizon=horizon, on_leak=on_leak, on_sample=on_sample)
         self.kind = kind
+        self.suspends = True
         self._events = 0
         self.calls = lambda: self._events
         self._counting = threading.Lock()
 
-    def ended(self, token: array[float] | None, error: BaseException | None, *, alone: bool) -> None:
-        """Count one event, and enter the reading that was taken at its beginning, if one was.
+    def ended(self, token: array[float] | None, error: BaseException | None) -> None:
+        """Count one event, and enter the level, if this event is sampled.
 
         Args:
-            token: the reading; None when this event was not sampled.
+            token: a buffer for the reading, with what was read at the beginning; None when this event is not sampled.
             error: what the event ended with.
-            alone: no other event ran meanwhile, so that the change is this one's.
         """
         with self._counting:
             self._events += 1
         if token is None:
-            if error is not None:
-                self.failures += 1
+            self.failures += error is not None
             return
         if not self.samples:
             self._history(float(self._events - 1 - self.calls_before), token)
-        if not alone:
-            self.suspends = True  # from here on the changes across its events prove nothing
-            for index in range(_SLOTS):
-                token[index] = UNKNOWN
-        if error is None:
-            self.finish(token, None)
-        else:
-            self.leave(token, error)
+        for index in range(_SLOTS):
+            token[index] = UNKNOWN
+        self.leave(token, error)
 
     def after_fork(self) -> None:
         """A forked child counts from nought."""
@@ -100,43 +91,52 @@ class Tally:
         self._every = every
         self._lock = threading.Lock()
         self._begun = 0
+        self._due = 0.0
+        self._wanted = False
         self.under_way = 0
 
-    def begin(self) -> tuple[int, array[float] | None]:
+    def begin(self) -> array[float] | None:
         """An event begins; the answer is handed to `end`."""
         with self._lock:
             self._begun += 1
             number = self._begun
-            alone = not self.under_way
             self.under_way += 1
         token = None
         try:
-            if number <= _ALL or not (number % self._every or self._sampler.budget.left(self._sampler.clock()) <= 0):
-                token = self._sampler.buffer()
-                self._sampler.read(token)
+            sampler = self._sampler
+            now = sampler.clock()
+            budget = sampler.budget
+            # whatever the budget says, the first events are read, and then each time there are so many more
+            read = number <= _ALL or number >= self._due or (not number % self._every and budget.left(now) > 0)
+            if (read or (self._wanted and budget.may_inquire(now))) and not sampler.analysing():
+                self._due = number * (1 + budget.growth(now, number))
+                token = sampler.buffer()
+                sampler.read(token)
+                for slot in range(BEGAN + 1, len(token)):
+                    token[slot] = 0.0
+                token[BEGAN + 1] = sampler.epoch
                 token[_SLOTS + 1] = UNKNOWN
         except Exception as error:
             settle("reading memory at the beginning of an event", error)
-        return (number if alone else -number), token
+        return token
 
-    def end(self, begun: tuple[int, array[float] | None], name: str, error: BaseException | None = None) -> None:
+    def end(self, token: array[float] | None, name: str, error: BaseException | None = None) -> None:
         """An event ends, and its subject is known.
 
         Args:
-            begun: what `begin` gave.
+            token: what `begin` gave.
             name: the subject's name.
             error: what it ended with.
         """
-        number, token = begun
         with self._lock:
             self.under_way -= 1
-            alone = number == self._begun
         subject = self._subject(name)
         if subject is None or not subject.enabled:
             if token is not None:
                 self._sampler.release(token)
             return
-        subject.ended(token, error, alone=alone)
+        self._wanted = subject.directed > 0
+        subject.ended(token, error)
 
     def after_fork(self) -> None:
         """A forked child has no event under way."""

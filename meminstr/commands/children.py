@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -122,9 +123,22 @@ def _when_spawned(work: Instrumentation) -> None:
             outcome = prepare(data)
             main = sys.modules.get("__mp_main__")
             if main is not None:
-                work.search(main)
+                _search_spawned(work, main)
             return outcome
 
         module.prepare = prepare_and_search
 
     wrapt.register_post_import_hook(patch, "multiprocessing.spawn")
+
+
+def _search_spawned(work: Instrumentation, main: types.ModuleType) -> None:
+    # `runpy` hands on a copy of the namespace it ran the script in, and the functions look names up in the original
+    before = dict(vars(main))
+    work.search(main)
+    spaces = {id(f.__globals__): f.__globals__ for f in before.values() if isinstance(f, types.FunctionType)}
+    for name, value in list(vars(main).items()):
+        original = before.get(name)
+        if value is not original:
+            for space in spaces.values():
+                if space.get("__name__") == main.__name__ and space.get(name) is original:
+                    space[name] = value

@@ -131,7 +131,15 @@ class HistoryStore:
             "INSERT OR IGNORE INTO run (key, created_at, label, host, pid, command, leaking, subjects, resident_bytes,"
             " report) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                *(key, report.created_at, label, facts.host, facts.pid, facts.command, len(report.leaks)),
+                *(
+                    key,
+                    _told(report.created_at),
+                    _told(label),
+                    _told(facts.host),
+                    facts.pid,
+                    _told(facts.command),
+                    len(report.leaks),
+                ),
                 *(len(report.findings), facts.resident_bytes, zlib.compress(whole.encode("utf-8", "replace"))),
             ),
         )
@@ -142,7 +150,7 @@ class HistoryStore:
             "INSERT INTO finding VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
-                    *(number, f.subject, f.subject_kind, f.verdict.value, f.calls),
+                    *(number, _told(f.subject), _told(f.subject_kind), f.verdict.value, f.calls),
                     *_figures(f.bytes_per_call),
                     *_figures(f.live_per_call),
                 )
@@ -166,7 +174,7 @@ class HistoryStore:
             "SELECT run, created_at, label, kind, verdict, calls, bytes, bytes_low, bytes_high, live, live_low, "
             "live_high FROM finding JOIN run ON run.id = finding.run WHERE subject = ? "
             "ORDER BY created_at DESC, run DESC LIMIT ?",
-            (name, last),
+            (_told(name), last),
         )
         return [
             Entry(run, made, label, kind, verdict, calls, (b, bl, bh), (v, vl, vh))
@@ -203,3 +211,8 @@ class HistoryStore:
 
 def _figures(rate: Any) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if rate is None else (rate.value, rate.low, rate.high)
+
+
+def _told(value: str | None) -> str | None:
+    """Text as SQLite can hold it: a name may carry bytes of a file system that are no text."""
+    return None if value is None else value.encode("utf-8", "backslashreplace").decode("utf-8")

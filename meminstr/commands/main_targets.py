@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import UsageError
 from ..instrument.by_name import Instrumentation
 from ..instrument.source_names import parse_quietly, statements, surely_missing
-from ..instrument.targets import Target
+from ..instrument.targets import Target, nearest
 
 _MARK = "__meminstr_instrument__"  # ends in two underscores, so that no class body mangles it
 
@@ -59,10 +59,6 @@ def compile_instrumented(source: bytes, file: str, targets: list[Target], work: 
             if target.matches_path(path):
                 _decorate(node, len(offers))
                 offers.append((target, path))
-    found = {target for target, _ in offers}
-    for target in targets:
-        if target not in found and not target.wild_path:
-            work.skip(target, f"__main__:{target.qualified_name}", _MADE_OTHERWISE)
     work.was_there(targets)
 
     def instrument(index: int) -> Callable[[Any], Any]:
@@ -75,8 +71,14 @@ def compile_instrumented(source: bytes, file: str, targets: list[Target], work: 
 
 
 def note_left_out(targets: list[Target], work: Instrumentation) -> None:
-    """At the end: list what a wildcard means and the script has made without a statement of its own."""
+    """At the end: list what was meant and the script has made without a statement of its own, or not at all."""
     space = vars(sys.modules["__main__"])
+    for target in targets:
+        if not target.wild_path and not work.has_answered(target):
+            there = target.path[0] in space
+            hint = "" if there else nearest(target.path[0], sorted(space))
+            why = _MADE_OTHERWISE if there else f"has no {target.path[0]}{hint}"
+            work.skip(target, f"__main__:{target.qualified_name}" if there else "__main__", why)
     done = {applied.subject for applied in work.applied}
     known = {id(obj) for name, obj in space.items() if f"__main__:{name}" in done}  # under another name too
     for name, obj in list(space.items()):

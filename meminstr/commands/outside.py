@@ -146,7 +146,10 @@ class OutsideWatch:
             for pid, (name, series) in self._each.items():
                 finding = self._finding(series, f"{name} (pid {pid})", self.resident_bytes)
                 now = {"resident_bytes": sizes.get(pid)}
-                findings.append(replace(finding, eta_seconds=None, extra={**finding.extra, **now}))
+                # of the kind that stands behind the whole where both are as bad
+                findings.append(
+                    replace(finding, subject_kind="process", eta_seconds=None, extra={**finding.extra, **now})
+                )
         return Report(
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             process=ProcessFacts(

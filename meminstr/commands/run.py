@@ -206,7 +206,7 @@ def _leave_report(
     def tell(report: Any) -> None:
         report = whole(report)
         main_targets.note_left_out(in_main, work)
-        lines = [*(() if quiet else (str(report),)), *_remarks(work)]
+        lines = [*(() if quiet else (str(report),)), *_remarks(work, folder is not None)]
         if lines:
             at_exit.to_stderr("\n".join(lines))
 
@@ -222,9 +222,10 @@ def _leave_report(
         at_exit.at_exit(path, write)
 
 
-def _remarks(work: Instrumentation) -> list[str]:
+def _remarks(work: Instrumentation, followed: bool) -> list[str]:
     """What was asked for and not done, one line each; no more than fit a screen."""
-    rows: list[Skipped] = [*work.missing(), *work.skipped]
+    # what this process never imported, a child may have
+    rows: list[Skipped] = [*(() if followed else work.missing()), *work.skipped]
     lines = [f"meminstr: {row}" for row in rows[:_SHOWN]]
     if len(rows) > _SHOWN:
         lines.append(f"meminstr: and {len(rows) - _SHOWN} more that were not instrumented")

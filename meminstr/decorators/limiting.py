@@ -231,6 +231,7 @@ class _Around:
     def enter(self) -> Call | None:
         return self.guard.enter(
             self._code,
+            owner=sys._getframe(1),
             asynchronous=self._asynchronous,
             take_room=self._takes_room,
             arm=self._code is not None or self._asynchronous,

@@ -25,7 +25,7 @@ ACCUSED = (Verdict.LEAKING, Verdict.GROWING)
 SURE = 2.576
 _SEEN = 3.0
 """Rises that samples should have seen, before not having seen them means something (the rule of three, 95 %)."""
-_FEW = 8
+_FEW, _MANY = 8, 64
 _TOO_MUCH = 1.5
 """Times the growth: calls that leave more than this behind leave it to somebody who lets go of it."""
 _EXPLAINED = 0.7
@@ -81,6 +81,8 @@ def change_of(record: SubjectRecord, signal: str, rate: Interval | None) -> Chan
     if rate is None or rate.value <= 0:
         return None
     events = max(facts.events, facts.samples * _events_per_call(record, signal))
+    if facts.error > 0:
+        events = max(events, (facts.mean / facts.error) ** 2)  # those it has seen (Poisson)
     if events <= 0:
         return None
     error = math.hypot(facts.error, rate.value / events) + facts.slack / 2
@@ -149,6 +151,7 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
     if len(judged) == 1:
         return [_alone(judged[0])], {}
     shares = shares_of(judged, snapshot)
+    judged = _standing_in(judged, shares)
     says = [_says(one, shares) for one in judged]
     accounted = sum(_share_of_growth(one, shares) for one, word in zip(judged, says, strict=True) if word == "this")
     unsure = [one for one, word in zip(judged, says, strict=True) if word == "unclear"]
@@ -166,6 +169,41 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
         else:
             out.append(one)
     return out, shares
+
+
+def _standing_in(judged: Sequence[Reckoned], shares: Mapping[str, Mapping[str, Share]]) -> list[Reckoned]:
+    """A function whose own history is not clear yet, but whose calls leave behind what the others' histories show.
+
+    All functions see the same growth, each through the moments of its own samples.
+    """
+    accused = [one for one in judged if one.judgement.verdict in ACCUSED]
+    donor = max(accused, key=lambda one: one.judgement.verdict.severity)
+    found = next(iter(_leading(donor)), None)
+    if found is None or found[0] not in SIGNALS:
+        return list(judged)
+    signal, known = found[0], shares.get(found[0], {})
+    out = []
+    for one in judged:
+        rate = _rate(one, signal)
+        if one not in accused and one.record is not None and rate is not None and rate.value > 0:
+            facts = one.record.deltas.get(signal)
+            enough = facts is not None and facts.samples >= _MANY and facts.mean - SURE * facts.error > 0
+            if enough and explained(known, one.record.name, rate.value) == "this":
+                share = known[one.record.name]
+                reason = (
+                    f"sampled calls leave {share.rate:.3g} {signal} each behind, and that accounts for what grows "
+                    f"while functions are called: {donor.judgement.reason}"
+                )
+                signals = tuple(
+                    replace(s, verdict=donor.judgement.verdict) if s.name == signal else s for s in one.judgement.signals
+                )
+                rates = {**one.judgement.rates, signal: Interval(share.rate, share.low, share.high)}
+                judgement = replace(
+                    donor.judgement, reason=reason, onset_x=None, signals=signals, rates=rates
+                )
+                one = replace(one, judgement=judgement, one_time=None)
+        out.append(one)
+    return out
 
 
 def _leading(one: Reckoned) -> list[tuple[str, Interval]]:

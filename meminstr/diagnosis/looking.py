@@ -19,7 +19,7 @@ from ..faults import note_fault, settle
 from ..forks import cannot_finish, loading
 from ..judgement import FLOORS, Judgement, Policy, prime
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
-from ..sampling import Sampler
+from ..sampling import MEMORY_SIGNALS, Sampler
 from ..settings import current
 from ..snapshot import SubjectRecord
 from ..verdict import Finding, Verdict
@@ -38,6 +38,10 @@ _ENOUGH_SAMPLES, _AT_A_TIME = 1024, 256
 """Samples that tell whose a growth is, where there are several functions: so many are taken whatever the budget says."""
 _CREDIT = 0.3
 """Seconds that looks may cost to begin with; after that the setting ``cost_budget_share`` of the CPU time holds."""
+_RESERVE = 0.1
+"""Seconds of looks at one subject that may be spent beyond that."""
+_TELLING = 8
+_SURE = 2.576
 
 
 def install() -> None:
@@ -54,7 +58,7 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
         return
     state["next_look"] = subject.samples + max(1, subject.samples // 7)
     sampler = tracker.sampler
-    if state.get("looking") or sampler.cost_seconds() > _CREDIT + current().cost_budget_share * tracker.cpu_seconds():
+    if state.get("looking") or not _may_look(tracker, subject):
         return
     if not can_judge():
         return  # a forked child in which loading the analysis might wait for ever; see `forks`
@@ -62,6 +66,7 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     if not loading.acquire(blocking=False):
         return
     state["looking"] = True
+    spent = sampler.analysis_seconds
     finding = None
     try:
         with sampler.not_ours():
@@ -76,6 +81,7 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
         settle(f"looking at {subject.name}", error)
     finally:
         state["looking"] = False
+        state["looked"] = state.get("looked", 0.0) + sampler.analysis_seconds - spent
         loading.release()
     if finding is not None:
         # in a bracket of its own: what becomes of the finding, made inside the other one, is up to who is told
@@ -88,6 +94,26 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
             return
         with sampler.not_ours():
             act(tracker, subject, told.pop())
+
+
+def _may_look(tracker: ControllerMemoryTracker, subject: Subject) -> bool:
+    """Whether a look is paid for: by what all share or, once that is spent, by a reserve of the subject's own.
+
+    The reserve is for those whose own sampled calls leave something behind: when several leak in turn, the looks at the
+    first must not cost the last its alarm.
+    """
+    allowed = _CREDIT + current().cost_budget_share * tracker.cpu_seconds()
+    if tracker.sampler.cost_seconds() <= allowed:
+        return True
+    if subject.state.get("looked", 0.0) > _RESERVE:
+        return False
+    if isinstance(subject, ClassSubject):
+        return bool(subject.follower.counts().alive >= FLOORS["live"])
+    for index in (MEMORY_SIGNALS.index("blocks"), MEMORY_SIGNALS.index("heap")):
+        samples, mean, error = subject.deltas.recent(index)
+        if samples >= _TELLING and mean > _SURE * error:
+            return True
+    return False
 
 
 def _confirmed(tracker: ControllerMemoryTracker, subject: ClassSubject, finding: Finding) -> bool:

@@ -135,7 +135,7 @@ def _report(
         full = fill is not None and not fill.remaining
         if one.record is not None and full and one.judgement.verdict is Verdict.WARMING_UP:
             tracker.functions[one.record.name].restart()  # the growth so far was the cache's, what comes is not
-    findings = []
+    findings: list[Finding] = []
     ends = time.perf_counter() + settings.diagnose_seconds
     for one in sorted([*reckoning.subjects, reckoning.process], key=lambda r: -r.judgement.verdict.severity):
         finding = _finding(tracker, settled(one), snapshot, room)

@@ -1,8 +1,8 @@
 """Many objects at once, by their addresses: ids, types and sizes as arrays, and a byte of notes for each object.
 
-A walk over a million objects has a budget of some 50 ns for each, which no loop of Python keeps.  So the ids of a list's
+A walk over a million objects may spend some 50 ns on each, which no loop of Python keeps to.  So the ids of a list's
 members are read where the list has them, and types where the objects have them.  Both are checked on a few objects
-of known answers first; where the layout is another one, the same is asked for in the slow way.  Only ever read, and only
+of known answers first; where the layout is another one, the same is asked in the slow way.  Only ever read, and only
 of objects that somebody holds.
 """
 
@@ -29,6 +29,7 @@ _REGION = 22
 _PER_REGION = 1 << (_REGION - 4)
 _SIZED_TYPES = (list, tuple, dict, set, frozenset, deque)
 _LOWEST = 0x1000
+_MANY = 100
 _HAS_REFERENTS = 1 << 14  # Py_TPFLAGS_HAVE_GC
 _FLAGS: Any = type.__dict__["__flags__"]
 
@@ -134,17 +135,30 @@ class Table:
 
     def note(self, idents: Any, bits: int) -> None:
         """Set bits of some objects."""
+        idents = list(idents)
+        if len(idents) > _MANY:
+            offsets = self.offsets(_numpy().array(idents, dtype=_numpy().int64))
+            self.notes[offsets] |= bits
+            return
         for ident in idents:
-            self.notes[self.offset(ident)] |= bits
+            at = self.offset(ident)  # first: it may put a larger array in the place of `notes`
+            self.notes[at] |= bits
 
     def clear(self, idents: Any, bits: int) -> None:
         """Take bits off some objects."""
         for ident in idents:
-            self.notes[self.offset(ident)] &= ~bits & 0xFF
+            at = self.offset(ident)
+            self.notes[at] &= ~bits & 0xFF
 
     def has(self, ident: int, bits: int) -> bool:
         """Whether an object has one of the bits."""
-        return bool(self.notes[self.offset(ident)] & bits)
+        at = self.offset(ident)
+        return bool(self.notes[at] & bits)
+
+    def of(self, ids: Any) -> Any:
+        """The notes on many, as an array."""
+        at = self.offsets(ids)
+        return self.notes[at]
 
     def kinds(self, found: list[Any], ids: Any) -> Any:
         """What each of some objects is to a walk, by its type."""

@@ -132,7 +132,7 @@ class Chains:
         table = self._map.table
         if len(held) <= _FEW:
             return [obj for obj in held if table.has(id(obj), WANTED)]
-        notes = table.notes[table.offsets(ids_of(held))]
+        notes = table.of(ids_of(held))
         return list(itertools.compress(held, ((notes & WANTED) != 0).tobytes()))
 
     def _note(self, obj: Any, holder: Any, batch: Batch) -> None:

@@ -106,13 +106,13 @@ class ForwardMap:
         self.table.note(self.targets, TARGET)
         self.table.clear(self.targets, OWN)
 
-    def expand(self, deadline: float) -> bool:
-        """Walk on until all targets are found, or the clock passes `deadline`.
+    def expand(self, deadline: float, enough: int | None = None) -> bool:
+        """Walk on until all targets are found, or `enough` of them, or the clock passes `deadline`.
 
         Returns:
             True when there is nothing left to expand.
         """
-        while self.targets:
+        while self.targets and (enough is None or len(self.hits) < enough):
             if self._frontier:
                 self._look_into(self._frontier.pop())
             elif self._next:
@@ -165,10 +165,10 @@ class ForwardMap:
 
     def _verdict(self, obj: Any) -> int:
         table, at = self.table, self.table.offset(id(obj))
+        kind = table.kind(obj)
         notes = int(table.notes[at])
         if notes & (SEEN | LEAF | OWN):
             return _DROP
-        kind = table.kind(obj)
         if notes & TARGET:
             table.notes[at] |= SEEN
             return _HIT
@@ -253,7 +253,7 @@ class ForwardMap:
         if length(wide) > _VERY_WIDE:
             return
         held = gc.get_referents(wide)
-        notes = self.table.notes[self.table.offsets(ids_of(held))]
+        notes = self.table.of(ids_of(held))
         direct = (notes & (TARGET | SEEN)) == TARGET
         if direct.any():
             batch = Batch([wide], (holder,))

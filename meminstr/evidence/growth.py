@@ -24,6 +24,8 @@ from .safe import type_name
 _OF_CALLS = 0.03
 _OF_BYTES = 0.03
 _MEMBERS = 50
+_NEWEST = 50
+_MOST_ASKED = 50_000
 _SHARES = {"paths": 0.3, "holders": 0.5}
 """Of the budget."""
 
@@ -127,13 +129,18 @@ def _held(
     exclude: Sequence[Any],
     clock: Callable[[], float],
 ) -> tuple[Holder, ...]:
-    suspects = newest.examples(before, after, culprit) if culprit else []
-    try:
-        if not suspects:
-            return ()
-        return find_holders(suspects, budget_seconds=budget_seconds, exclude=exclude, clock=clock).groups[:5]
-    finally:
-        suspects.clear()
+    """The holders of the newest instances; where those are out of reach, of the ones nearest to a root."""
+    for most, enough, share in ((_NEWEST, None, 0.5), (_MOST_ASKED, _NEWEST, 0.5)):
+        suspects = newest.examples(before, after, culprit, most) if culprit else []
+        try:
+            groups = find_holders(
+                suspects, budget_seconds=budget_seconds * share, exclude=exclude, enough=enough, clock=clock
+            ).groups[:5]
+        finally:
+            suspects.clear()
+        if not groups or any(h.root != "unknown" for h in groups):
+            break
+    return groups
 
 
 def _members(container: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import sys
 import time
 import types
@@ -63,6 +64,7 @@ def find_holders(
     *,
     budget_seconds: float = 0.5,
     exclude: Iterable[object] = (),
+    enough: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Holding:
     """Find what holds `objects`.
@@ -71,6 +73,7 @@ def find_holders(
         objects: the suspects; the sequence itself is not taken for a holder.
         budget_seconds: time after which a partial answer is given.
         exclude: objects that are not holders, such as the caller's own lists.
+        enough: so many suffice, those nearest to a root; the others are not spoken of.  None: all.
         clock: seconds, monotonic.
 
     Returns:
@@ -78,7 +81,7 @@ def find_holders(
     """
     started = clock()
     # what is left pays for naming the rest and for giving the maps back
-    search = _Search(objects, exclude, clock, started + 0.9 * budget_seconds)
+    search = _Search(objects, exclude, clock, started + 0.9 * budget_seconds, enough)
     try:
         search.run()
         groups = search.groups()
@@ -113,8 +116,14 @@ class _Search:
     """One diagnosis; all that it keeps is dropped by `forget`."""
 
     def __init__(
-        self, objects: Sequence[Any], exclude: Iterable[Any], clock: Callable[[], float], deadline: float
+        self,
+        objects: Sequence[Any],
+        exclude: Iterable[Any],
+        clock: Callable[[], float],
+        deadline: float,
+        enough: int | None = None,
     ) -> None:
+        self.enough = enough
         self.clock = clock
         self.deadline = deadline
         self.started = clock()
@@ -133,8 +142,14 @@ class _Search:
     def run(self) -> None:
         """Find a path for every suspect, or as many as the budget allows."""
         now = self.clock()
-        self.walked_all = self.map.expand(now + _OF_FORWARD * (self.deadline - now))
+        self.walked_all = self.map.expand(now + _OF_FORWARD * (self.deadline - now), self.enough)
+        if self.enough is not None and self.map.hits:
+            nearest = list(itertools.islice(self.map.hits, self.enough))
+            self.left = {key: self.map.hits[key] for key in nearest}
+            self.own.add(id(self.left))
         self._take_from_map()
+        if self.enough is not None and self.found:
+            self.left.clear()
         scan_seconds = sys.getallocatedblocks() * _SCAN_SECONDS_PER_BLOCK
         while self.left and self.clock() < self.deadline and scan_seconds <= _LONGEST_PAUSE:
             self._round(scan_seconds)

@@ -8,8 +8,8 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
-from .fingerprint import fingerprint_of
 from .chains import GAP
+from .fingerprint import fingerprint_of
 from .naming import Edge, Role, edge, frame_label
 from .roots import Root, Roots
 from .safe import class_dict, is_a, type_name
@@ -26,7 +26,7 @@ _SURELY = 4
 _SUSPECT_MARKS = (".__traceback__", ".__closure__", "<coroutine", "<generator", "<async_generator", "<frame")
 
 
-Memo = dict[tuple[int, int, Role], Edge]
+Memo = dict[tuple[int, int, str | tuple[str, ...] | None], Edge]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ def path_of(chain: list[Any], roots: Roots, kind: str | None = None, memo: Memo 
 
 
 def _remembered(holder: Any, child: Any, role: Role, memo: Memo) -> Edge:
+    if not isinstance(role, str | tuple | None):
+        return named(holder, child, role)
     key = (id(holder), id(child), role)
     step = memo.get(key)
     if step is None:

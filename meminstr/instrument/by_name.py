@@ -152,6 +152,10 @@ class Instrumentation:
         """Note that the module these speak of was there, whatever was found in it."""
         self._searched.update(targets)
 
+    def has_answered(self, target: Target) -> bool:
+        """Whether the target has found something, be it something that could not be instrumented."""
+        return target in self._answered or any(skipped.target == target for skipped in self.skipped)
+
     def missing(self) -> list[Skipped]:
         """The targets that have found nothing so far, each with the reason."""
         answered = self._answered | {skipped.target for skipped in self.skipped}

@@ -184,7 +184,7 @@ class ClassFollower:
         return (_arrived, (self.cls, self.name, self.cleanup_names))
 
     def size_bytes(self) -> int:
-        """Own memory: tables, references, and about 8 KB of generated code (7.5 to 7.8 traced)."""
+        """Own memory: tables, references, and about 8 KB of generated code."""
         return self.tally.size_bytes() + 8 * 1024
 
     def set_observer(self, observer: ClassObserver | None) -> None:

@@ -28,7 +28,7 @@ import wrapt
 
 from ..errors import UsageError
 from .frames import Around, frame_of
-from .pickling import register_reducer
+from .pickling import rebuilt, register_reducer
 
 
 class _CacheInfo(NamedTuple):
@@ -41,6 +41,21 @@ class _CacheInfo(NamedTuple):
 # functools._lru_cache_wrapper, by the public way to one.  With maxsize=0 it caches nothing and keeps nothing:
 # it calls, and counts the call in C.
 _Counting: Any = type(functools.lru_cache(maxsize=0)(lambda: None))
+
+class _Unbound(wrapt.CallableObjectProxy):  # type: ignore[misc]
+    """Around the wrapper of a callable that is no descriptor (a builtin, a partial): in a class it takes no instance
+    either."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        record = self.__dict__[_MARK]  # by value always: its name is as a rule that of what it wraps
+        return (rebuilt, (record.function, *record.around.recipe()))
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
 
 _COUNTS = _Counting.cache_info  # of the type: an instance may bear the method of the cache it wraps
 
@@ -66,7 +81,7 @@ def instrumented(obj: Any) -> Instrumented | None:
     """The record of a wrapper made here, or None."""
     if isinstance(obj, (staticmethod, classmethod, types.MethodType)):
         obj = obj.__func__
-    if type(obj) is not _Counting:
+    if type(obj) is not _Counting and type(obj) is not _Unbound:
         return None
     record: Instrumented | None = obj.__dict__.get(_MARK)
     return record
@@ -119,7 +134,15 @@ def instrument(
             f"{what} cannot be wrapped as a function: a function, method, coroutine function or generator is "
             "allowed (for classes there is track_instantiations)"
         )
-    return _wrap(target, around, enabled, frame)
+    wrapper = _wrap(target, around, enabled, frame)
+    # what `type` does by itself for Python functions of these names, and for nothing else
+    implied = _IMPLIED.get(getattr(target, "__name__", "")) if isinstance(target, types.FunctionType) else None
+    return wrapper if implied is None else implied(wrapper)
+
+
+_IMPLIED: dict[str, Any] = {
+    "__init_subclass__": classmethod, "__class_getitem__": classmethod, "__new__": staticmethod,
+}  # fmt: skip
 
 
 def _wrap(
@@ -144,4 +167,4 @@ def _wrap(
         wrapper.__name__ = wrapper.__qualname__ = name
     setattr(wrapper, _MARK, Instrumented(function, around, wrapper))
     register_reducer(_Counting, _MARK)
-    return wrapper
+    return wrapper if hasattr(type(function), "__get__") else _Unbound(wrapper)

@@ -10,7 +10,7 @@ import difflib
 import enum
 import inspect
 from types import FunctionType, MethodDescriptorType, WrapperDescriptorType
-from typing import Any, Literal
+from typing import Any, Literal, is_typeddict
 
 from ..errors import UsageError
 
@@ -52,6 +52,8 @@ def why_not_followable(cls: Any) -> str | None:
         return f"{_shown(cls)} is a Protocol, which has no instances of its own"
     if tuple in cls.__bases__ and "_fields" in _namespace_of(cls):
         return f"{_shown(cls)} is a NamedTuple: its instances take no weak reference"
+    if is_typeddict(cls):
+        return f"{_shown(cls)} is a TypedDict: its instances are plain dicts"
     return None
 
 

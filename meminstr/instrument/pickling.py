@@ -29,7 +29,7 @@ def _reduce(obj: Any) -> str | tuple[Any, ...]:
     if record is None or not _by_value(obj):
         return str(obj.__qualname__)
     factory, options = record.around.recipe()
-    return (_rebuild, (record.function, factory, options))
+    return (rebuilt, (record.function, factory, options))
 
 
 def _by_value(obj: Any) -> bool:
@@ -45,5 +45,6 @@ def _by_value(obj: Any) -> bool:
     return found is not obj
 
 
-def _rebuild(function: Any, factory: Callable[..., Any], options: dict[str, Any]) -> Any:
+def rebuilt(function: Any, factory: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """The same function under the same guard, in another process."""
     return factory(**options)(function)

@@ -83,11 +83,11 @@ class Routes:
         """Requests that were refused."""
         _all.add(self)
 
-    def begin(self) -> tuple[int, array[float] | None]:
+    def begin(self) -> array[float] | None:
         """A request begins; hand the answer to `end`."""
         return self._tally.begin()
 
-    def end(self, begun: tuple[int, array[float] | None], method: str, template: str | None, error: Any = None) -> None:
+    def end(self, begun: array[float] | None, method: str, template: str | None, error: Any = None) -> None:
         """A request ends.
 
         Args:

@@ -49,6 +49,7 @@ class Call:
         "last_under",
         "limit_bytes",
         "loop",
+        "owner",
         "promoted",
         "reserved",
         "signalled",
@@ -86,14 +87,15 @@ class Call:
         self.task: Any = None
         self.loop: Any = None
         self.anchor: CodeType | FrameType | None = None
+        self.owner: FrameType | None = None  # the wrapper's, where `anchor` is code that others may be running too
         self.kinds: dict[str, int] | None = None
         self.classes: dict[str, int] | None = None
 
-    def locate(self, anchor: CodeType | FrameType | None, asynchronous: bool) -> None:
-        """Note where the call runs: its thread, its task if it can be suspended, its frame."""
+    def locate(self, anchor: CodeType | FrameType | None, owner: FrameType | None, asynchronous: bool) -> None:
+        """Note where the call runs: its thread, its task if it can be suspended, its frames."""
         self.thread_id = threading.get_ident()
         self.is_main = self.thread_id == threading.main_thread().ident
-        self.anchor = anchor
+        self.anchor, self.owner = anchor, owner
         if asynchronous:
             self.task, self.loop = running_task()
             if self.task is not None:

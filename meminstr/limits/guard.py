@@ -77,6 +77,7 @@ class Guard:
         self,
         anchor: CodeType | FrameType | None = None,
         *,
+        owner: FrameType | None = None,
         asynchronous: bool = False,
         take_room: bool = True,
         arm: bool = True,
@@ -85,6 +86,7 @@ class Guard:
 
         Args:
             anchor: code or frame that is on the stack exactly while the call runs; None for our own wrappers.
+            owner: the frame of the wrapper around the code ``anchor``, which tells this call's from another's.
             asynchronous: it can be suspended, and stopped through its task.
             take_room: whether to wait for room; otherwise the caller has.
             arm: whether it may be interrupted from here on; otherwise the caller sets `Call.armed`.
@@ -106,7 +108,7 @@ class Guard:
             call.reserved = reserved
             if call.headroom(sample.resident_bytes) < 0:
                 self._refuse(call)
-            call.locate(anchor, asynchronous)
+            call.locate(anchor, owner, asynchronous)
             if call.is_near(call.entry.resident_bytes):
                 self.note_nearness(call, call.entry.resident_bytes)
             elif limit.mode == "check":
@@ -171,7 +173,7 @@ class Guard:
             elif call.cancelled:
                 call.task.uncancel()
         finally:
-            call.anchor = call.task = call.loop = None
+            call.anchor = call.owner = call.task = call.loop = None
 
     def late(self, granted: Granted, error: BaseException | None = None) -> None:
         """After a call that began on ``granted`` and outlived it, or was found by the watcher.

@@ -74,15 +74,20 @@ def stop_of(error: BaseException | None, call: Call) -> CallStopped | None:
 
 def can_be_stopped_here(frame: FrameType | None, call: Call) -> bool:
     """Whether raising in ``frame`` stays inside the guarded call and outside our bookkeeping."""
-    if call.promoted and frame is call.anchor:
-        return False  # in the wrapper itself, but not in its ``try``
-    inside_user_code = False
+    if frame is None or _is_wrapper(frame):
+        return False  # perhaps between the start of a call inside this one and its ``try``
+    inside_user_code = inside_its_code = False
     while frame is not None:
         code = frame.f_code
+        if call.owner is not None and frame is call.owner:
+            return inside_its_code
         if call.anchor is not None and (call.anchor is code or call.anchor is frame):
-            return True
-        if code in TRAMPOLINES:
-            if call.anchor is None:
+            if call.owner is None:
+                return True
+            # other tasks and generators may be running the same code
+            inside_user_code = inside_its_code = True
+        elif code in TRAMPOLINES:
+            if call.anchor is None and call.owner is None:
                 return True
             inside_user_code = True
         elif not inside_user_code and _is_ours(frame):
@@ -94,6 +99,12 @@ def can_be_stopped_here(frame: FrameType | None, call: Call) -> bool:
 def _is_ours(frame: FrameType) -> bool:
     name = str(frame.f_globals.get("__name__", ""))
     return name.startswith("meminstr.") and not name.startswith(_PASSING)
+
+
+def _is_wrapper(frame: FrameType) -> bool:
+    code, name = frame.f_code, str(frame.f_globals.get("__name__", ""))
+    hidden = code in TRAMPOLINES or code.co_filename.startswith("<meminstr")
+    return hidden or name.startswith("meminstr.instrument")
 
 
 def candidates() -> list[int]:

@@ -245,7 +245,8 @@ class Watcher:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is not None:
+            # 3.11 waits for ever for a thread that is started while the interpreter ends (by a finaliser, say)
+            if self._thread is not None or sys.is_finalizing():
                 return
             self._stopping = False
             thread = threading.Thread(target=self._run, name="meminstr-limits", daemon=True)

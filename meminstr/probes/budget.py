@@ -49,6 +49,7 @@ class TimedProbe:
     """
 
     __slots__ = (
+        "_busy",
         "_clock",
         "_failed_in_a_row",
         "_mean",
@@ -80,6 +81,8 @@ class TimedProbe:
         self.budget_share = budget_share
         self.cap_seconds = cap_seconds
         self._clock = clock
+        # by the real clock: what the thread worked, as waiting for the interpreter's lock is no cost of a reading
+        self._busy = time.thread_time if clock is time.perf_counter else None
         self._mean = 0.0
         self._readings = 0
         self.total_cost_seconds = 0.0
@@ -144,6 +147,7 @@ class TimedProbe:
         Raises only what a signal handler of the program's raised meanwhile.
         """
         started = self._clock()
+        busy = self._busy() if self._busy is not None else None
         # a claim, not a lock: a thread or a collector's callback that comes here meanwhile finds it not due,
         # and nothing can stay locked in a forked child
         self._read_at = started
@@ -155,7 +159,10 @@ class TimedProbe:
         except Exception as caught:
             error = caught
         ended = self._clock()
-        rest = self._account(max(0.0, ended - started))
+        cost = ended - started
+        if busy is not None and self._busy is not None:
+            cost = min(cost, self._busy() - busy)
+        rest = self._account(max(0.0, cost))
         if error is None:
             self.reads += 1
             self._failed_in_a_row = 0

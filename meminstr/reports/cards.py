@@ -35,7 +35,7 @@ def card(finding: Finding, limit_bytes: int | None) -> str:
     listed = "".join(f"<dt>{text(label)}</dt><dd>{text(t)}</dd>" for label, t in rows if label not in ("do", "held by"))
     ordered = sorted(finding.holders, key=lambda h: (h.known, -h.count))[:5]
     loud = "card loud" if alarming else "card"
-    small = not alarming and finding.subject_kind != "process"
+    small = not alarming and not _is_whole(finding)
     return f"""<section class="{loud} {finding.verdict.value}">
 <h3><span class="word">{WORDS[finding.verdict]}</span>{text(safe(finding.subject, 200))}
 <small class="soft">{text(safe(finding.subject_kind, 40))}</small>{_spark(finding) if small else ""}</h3>
@@ -45,13 +45,18 @@ def card(finding: Finding, limit_bytes: int | None) -> str:
 </section>"""
 
 
+def _is_whole(finding: Finding) -> bool:
+    """Whether it is the process that the report speaks of; those below a watched one are of the same kind."""
+    return finding.subject_kind == finding.subject == "process"
+
+
 def _spark(finding: Finding) -> str:
     return spark(sparkline(finding))
 
 
 def _charts(finding: Finding, limit_bytes: int | None, alarming: bool) -> str:
     first, more = main_charts(finding, limit_bytes), more_charts(finding, limit_bytes)
-    if not (alarming or finding.subject_kind == "process"):
+    if not (alarming or _is_whole(finding)):
         return _folded("Charts", [*first, *more])
     shown = f'<div class="charts">{"".join(first)}</div>' if first else ""
     return shown + _folded("More signals", more)

@@ -73,7 +73,7 @@ def pairs(values: Any) -> list[tuple[float, float]]:
     return [
         (float(p[0]), float(p[1]))
         for p in values[:2000]
-        if isinstance(p, (list, tuple)) and len(p) == 2 and all(_finite(v) for v in p)
+        if isinstance(p, (list, tuple, array)) and len(p) == 2 and all(_finite(v) for v in p)
     ]
 
 
@@ -96,7 +96,7 @@ def _history(entry: Any) -> History | None:
     n = min(len(x), len(mean))
     if n < 2 or len({len(x), len(mean), len(low), len(high)}) != 1:
         return None
-    if len(seconds) != n or any(b < a for a, b in pairwise(seconds)):
+    if len(seconds) != n:
         seconds = x
     rows = [
         row
@@ -108,6 +108,8 @@ def _history(entry: Any) -> History | None:
     if len(rising) < 2 or any(b[0] <= a[0] for a, b in pairwise(rising)):
         return None
     x, seconds, mean, low, high = (tuple(column) for column in zip(*rising, strict=True))
+    if any(b < a for a, b in pairwise(seconds)):
+        seconds = x
     return History(
         name=safe(entry.get("name", "value"), 40),
         unit=safe(entry.get("unit", ""), 20),

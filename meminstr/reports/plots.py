@@ -69,10 +69,12 @@ def _drawn(finding: Finding, group: Sequence[History], over_time: bool, limit_by
     start = min(0.0, *(curve.points[0][0] for curve in curves))
     marks, notes = _x_marks(finding, lead, over_time, start, end)
     cone = _cone(finding, lead, over_time, curves[0].points[-1], end - start, limit)
-    right = max([end, *(mark.at for mark in marks), *([cone.x] if cone else [])])
+    ends = [end, *(mark.at for mark in marks)]
+    ends += [cone.x] if cone else []
     levels = [y for curve in curves for _, y in curve.points]
     levels += [y for curve in curves for row in curve.band for y in row[1:]]
-    low, high = min(levels), max([*levels, *([cone.middle] if cone else [])])
+    levels += [cone.middle] if cone else []
+    low, high = min(levels), max(levels)
     if limit is not None and limit <= high + 0.5 * (high - low):
         high = max(high, float(limit))
     y = spanning(low, high, kind, from_zero="live" in {h.name for h in group}, least=_least(kind, high))
@@ -81,7 +83,7 @@ def _drawn(finding: Finding, group: Sequence[History], over_time: bool, limit_by
     elif limit is not None and limit > y.high:
         left = until_limit(finding, limit)
         notes.append(f"limit {format_bytes(limit)}, far above" if left is None else f"limit {left}")
-    x = spanning(start, right, SECONDS if over_time else COUNT, from_zero=True, least=1e-3 if over_time else 1.0)
+    x = spanning(start, max(ends), SECONDS if over_time else COUNT, from_zero=True, least=1e-3 if over_time else 1.0)
     title = "Instances alive" if "live" in {h.name for h in group} else _title(lead)
     axis = "time" if over_time else f"{lead.x_unit}s"
     return draw(Chart(title, axis, x, y, curves, marks, cone, "; ".join(notes).replace(NBSP, " ")))

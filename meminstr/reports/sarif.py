@@ -98,8 +98,9 @@ def _result(change: Change, finding: Finding, why: Sequence[Failure]) -> dict[st
 
 
 def _rule_of(change: Change) -> str:
-    if change.head_verdict in (Verdict.LEAKING, Verdict.GROWING):
-        return change.head_verdict.value
+    verdict = change.head_verdict
+    if verdict is Verdict.LEAKING or verdict is Verdict.GROWING:
+        return verdict.value
     return change.what if change.what in _RULES else "condition"
 
 

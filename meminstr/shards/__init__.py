@@ -3,9 +3,9 @@
     meminstr.write_shards("/var/tmp/shop")     or  MEMINSTR_SHARDS=/var/tmp/shop  for any program that uses meminstr
     meminstr merge /var/tmp/shop               one report; what a killed process last said stands in it
 
-`format` is the record, `room` the black box's arithmetic, `writing` the thread, `lifecycle` forks and exits, `reading`
-and `merging` the other end.  For readers: `ShardReader(directory).read()` gives a `ShardSet`; `status(shard)` says
-whether its process runs.
+`format` is the record, `room` the black box's arithmetic, `writing` the thread, `lifecycle` forks and exits, `tidying`
+keeps a folder bounded, `reading` and `merging` are the other end.  For readers: `ShardReader(directory).read()` gives a
+`ShardSet`; `status(shard)` says whether its process runs.
 """
 
 from __future__ import annotations

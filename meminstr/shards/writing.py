@@ -29,6 +29,7 @@ from ..verdict import Verdict
 from .format import SUFFIX, BlackBox, Shard, to_dict
 from .reading import start_ticks
 from .room import Reading, Room
+from .tidying import tidy
 
 _TICK_SECONDS, _PRESSING_TICK_SECONDS = 0.25, 0.05
 _ROOM_SECONDS = 1.0
@@ -134,6 +135,8 @@ class ShardWriter:
                     self._sample()
                     sample_due = now + current().sample_interval_seconds
                 if now >= due:
+                    if not self.seq:
+                        tidy(self.directory, current().shards_kept)
                     self.write()
                     due = self._clock() + max(self.interval, self._cost_seconds / _share())
                     crossed = False
@@ -198,10 +201,8 @@ class ShardWriter:
         """Whether this process wrote before, or met anything that is instrumented."""
         if self.seq or self.tracker.breaches:
             return True
-        return any(
-            (subject.follower.counts().constructed if hasattr(subject, "follower") else subject.calls())
-            for subject in self.tracker.subjects()
-        )
+        constructed = any(one.follower.counts().constructed for one in list(self.tracker.classes.values()))
+        return constructed or any(one.calls() for one in list(self.tracker.functions.values()))
 
     def _put(self, report: dict[str, Any], ended: str | None) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ Gates, by the name they bear in a verdict:
 - ``late-rate``       the 99 % limits of the rate of the later half are above zero (or those of the whole are, and
   the later half keeps up with it);
 - ``stalled``         the last quarter grows at 30 % of the rate at least;
-- ``pace``          the rate of the later half is surely above half of that of the earlier half;
+- ``pace``          the rate of the later half is surely near that of the earlier half;
 - ``material``        it is more than what allocators and interpreters do by themselves;
 - ``horizon``         it has persisted for as long as policy asks.
 """
@@ -42,7 +42,6 @@ _SMALL_SAW = 0.2  # of the growth: excursions below this do not ask for more pat
 _PATIENCE = 2.0
 _STALLED = 0.3
 _KEEPS_UP = 0.7
-_PACE = 0.5
 _LAST_BIT = 0.005
 _STOOD = 0.5  # of the time a growth took: how long it must have stood still to be called over
 _LOG_KNOTS = math.log(24)
@@ -172,7 +171,7 @@ def analyse(
             failed.append("given-back")
         failed += _rate_gates(x, low, onset, rate, shape, excursion.amplitude, growth)
         since = onset or n // 16  # not what starting up took
-        if not failed and not keeps_pace(x[since:], low[since:], _PACE, Z_ONE_SIDED):
+        if not failed and not keeps_pace(x[since:], low[since:], Z_ONE_SIDED):
             failed.append("pace")
     elif not failed:
         failed.append("shape")
@@ -265,8 +264,11 @@ def _of_lows(ends: Floats, begin: float, stride: int) -> Floats:
     if stride <= 1:
         return ends
     before = np.concatenate([[min(begin, float(ends[0]))], ends[:-1]])
-    # the first sample of all is the first slot's own; each later slot begins one sample after the slot before
-    starts: Floats = before + (ends - before) / stride
+    # the first sample of all is the first slot's own; each later slot begins one sample after the slot before, and how
+    # far apart samples were there lies between what it was on average in both: they thin out by a factor
+    gaps = (ends - before) / stride
+    gaps[1:] = np.sqrt(gaps[1:] * np.maximum(gaps[:-1], 1e-9))
+    starts: Floats = np.minimum(before + gaps, ends)
     starts[0] = before[0]
     return starts
 

@@ -74,7 +74,7 @@ class _Fit(NamedTuple):
 
 
 def _centred(rows: Floats) -> Floats:
-    centred: Floats = rows - rows.mean(axis=1, keepdims=True)
+    centred: Floats = rows - rows.sum(axis=1, keepdims=True) / rows.shape[1]
     return centred
 
 
@@ -181,7 +181,9 @@ def _select(x: Floats, y: Floats, odds: float) -> Shape:
         # what ends is what growth is taken for until the opposite is shown: its curve says where chance is large
         ends = [name for name in _ENDING if name in fits]
         curve = -fits[min(ends, key=rss.__getitem__)].residuals + (y - y.mean()) / scale if ends else t
-        shape = _by_increments(t, (y - y.mean()) / scale, noise_of(fits[best].residuals, curve, np.diff(t)), knots, odds)
+        shape = _by_increments(
+            t, (y - y.mean()) / scale, noise_of(fits[best].residuals, curve, np.diff(t)), knots, odds
+        )
     name, knot, slope = shape
     return Shape(name, knot, slope * scale / span)
 
@@ -223,17 +225,14 @@ def _by_levels(
     return ("exponential" if end == "delayed" else end or "flat", 0, 0.0), False
 
 
-def _by_increments(
-    t: Floats, y: Floats, noise: Noise, knots: NDArray[np.intp], odds: float
-) -> tuple[str, int, float]:
+def _by_increments(t: Floats, y: Floats, noise: Noise, knots: NDArray[np.intp], odds: float) -> tuple[str, int, float]:
     """By least squares on the increments, for noise that adds up: name, knot and slope."""
     found = choose(t, y, noise, _GRIDS, knots, odds, _RESOLUTION**2)
     name, late, knot = found.steady, found.late, 0
     if not name:
         return found.ending, 0, 0.0
-    if name == "hinge" and _ALIKE * late <= found.early <= late / _ALIKE:
-        name = "linear"
-    elif name == "jump" and abs(float(y[-1] - y[0]) - late) <= _SLIGHT * late:
+    alike = name == "hinge" and _ALIKE * late <= found.early <= late / _ALIKE
+    if alike or (name == "jump" and abs(float(y[-1] - y[0]) - late) <= _SLIGHT * late):
         name = "linear"
     elif name in ("hinge", "jump"):
         knot = int(knots[found.at])

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .rates import wanders
 from .sequential import Floats
 
 _START_SLOTS = 4
@@ -26,6 +27,7 @@ _START_SLOTS = 4
 _LEVEL_SHARE = 1e-3
 _FINER = 17
 _RESOLUTION = 0.002
+_PACE, _PACE_OF_LEVELS = 0.7, 0.5
 _LEAST_SHARE = 0.02
 
 
@@ -156,18 +158,16 @@ def choose(
     edges = np.cumsum([len(part) for part in parts])[:-1]
     (target,), (line,), bends, jumps, starts, *curves = np.split(white(np.concatenate(parts)), edges)
     fits = _Fits(len(t) - 1, floor)
-    names, rows, fine = [], [], []
-    for (name, (values, shape)), group in zip(grids.items(), curves, strict=True):
+    rows: list[Floats] = []
+    for (values, shape), group in zip(grids.values(), curves, strict=True):
         # between the grid's best and its neighbours too, or a line would be needed for no more than a coarse grid
         products = group @ target
         at = int(np.where(products > 0, products * products / ((group * group).sum(axis=1) + 1e-30), 0.0).argmax())
         between = np.linspace(values[max(0, at - 1)], values[min(len(values) - 1, at + 1)], _FINER)
         finer = white(shape(t[None, :], between[:, None]))
-        names += [name] * (len(group) + _FINER)
-        fine += [False] * len(group) + [True] * _FINER
         rows += [group, finer]
     unit = starts / np.sqrt((starts * starts).sum(axis=1))[:, None]
-    _smooth(fits, target, line, unit, np.concatenate(rows), names, np.array(fine))
+    _smooth(fits, target, line, unit, np.concatenate(rows), {name: len(values) for name, (values, _) in grids.items()})
     _bent(fits, target, line, unit, bends)
     _jumped(fits, target, line, jumps)
     return _decide(fits.best, tuple(grids), odds)
@@ -186,10 +186,11 @@ def _squares(a: Floats, unit: Floats) -> Floats:
     return out
 
 
-def _smooth(
-    fits: _Fits, target: Floats, line: Floats, unit: Floats, rows: Floats, names: list[str], fine: NDArray[np.bool_]
-) -> None:
-    """Flat, a line, shapes that end, and these with a line (Frisch and Waugh 1933), each with or without a start."""
+def _smooth(fits: _Fits, target: Floats, line: Floats, unit: Floats, rows: Floats, sizes: Mapping[str, int]) -> None:
+    """Flat, a line, shapes that end, and these with a line (Frisch and Waugh 1933), each with or without a start.
+
+    `rows` are, for each name, as many as `sizes` says and then the finer ones, which are tried without a line only.
+    """
     both = np.stack([target, line])
     yy, yl = _products(both, target, unit).T
     ll = _products(both, line, unit)[:, 1]
@@ -199,17 +200,20 @@ def _smooth(
     clear, power = ry - rl * slope, rr - rl * rl / ll[:, None] + 1e-9 * rr
     weight = clear / power
     late = slope - weight * rl / ll[:, None]
-    gain = np.where((weight > 0) & (late > 0) & ~fine[None, :], clear * clear / power, -1.0)
-    slots = {name: np.flatnonzero(np.array([one == name for one in names])) for name in dict.fromkeys(names)}
+    gain = np.where((weight > 0) & (late > 0), clear * clear / power, -1.0)
+    slots, begin = {}, 0
+    for name, size in sizes.items():
+        slots[name] = (begin, begin + size, begin + size + _FINER)
+        begin += size + _FINER
     for start in range(len(yy)):
         extra = 2 if start else 0
         total, rest = float(yy[start]), float(yy[start] - yl[start] ** 2 / ll[start])
         fits.enter("step" if start else "flat", total, 1 + extra)
         if yl[start] > 0:
             fits.enter("linear", rest, 2 + extra, 0, float(slope[start, 0]), float(slope[start, 0]))
-        for name, mine in slots.items():
-            fits.enter(name, total - float(ends[start, mine].max()), 3 + extra)
-            at = int(mine[gain[start, mine].argmax()])
+        for name, (first, coarse, last) in slots.items():
+            fits.enter(name, total - float(ends[start, first:last].max()), 3 + extra)
+            at = first + int(gain[start, first:coarse].argmax())
             if gain[start, at] > 0:
                 fits.enter(f"{name}+line", rest - float(gain[start, at]), 4 + extra, at, float(late[start, at]))
 
@@ -248,12 +252,13 @@ def _jumped(fits: _Fits, target: Floats, line: Floats, jumps: Floats) -> None:
         fits.enter("jump", float(rss[at]), 4, at, float(ly[at] / ll[at]), float(ly[at] / ll[at]))
 
 
-def keeps_pace(t: Floats, y: Floats, share: float, z: float) -> bool:
-    """Whether the rate of the later half is surely above `share` of that of the earlier half.
+def keeps_pace(t: Floats, y: Floats, z: float) -> bool:
+    """Whether the rate of the later half is surely near that of the earlier half.
 
     A line bent in the middle, by generalised least squares; late - share x early, over its standard error, must be
-    above z.  A rate that falls to half within the half of a history is that of a square root: growth like that ends
-    where a leak does not, and while chance is too large to tell them apart nobody is accused.
+    above z.  The share is 0.7 where chance adds up, so that a slowing count of things is told from a line by their
+    number only: a rate that falls so in half a history is that of a square root, and growth like that ends where a leak
+    does not.  It is 0.5 where noise is about the level, as the shape of the levels speaks there.
     """
     middle = float(t[0] + t[-1]) / 2
     rows = np.stack([t - t[0], np.maximum(0.0, t - middle)])
@@ -262,6 +267,7 @@ def keeps_pace(t: Floats, y: Floats, share: float, z: float) -> bool:
     if fit is None:
         return False
     residuals = y - y.mean() - fit[0] @ centred
+    share = _PACE if wanders(residuals) else _PACE_OF_LEVELS
     if float(residuals @ residuals) <= len(t) * (_RESOLUTION * float(np.ptp(y))) ** 2:
         early, bend = fit[0]
         return bool(early + bend > share * early)

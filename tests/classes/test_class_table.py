@@ -20,7 +20,8 @@ import pydantic
 import pytest
 
 from meminstr.errors import UsageError
-from meminstr.instrument.classes import follow_class, why_not_followable
+from meminstr.instrument.classes import follow_class
+from meminstr.instrument.kinds import why_not_followable
 from meminstr.instrument.ledger import Ledger
 
 
@@ -485,6 +486,7 @@ class Pair(typing.NamedTuple):
         (Access, "Enum"),
         (Speaks, "Protocol"),
         (Pair, "NamedTuple"),
+        (typing.TypedDict("Row", {"x": int}), "TypedDict"),
         (collections.namedtuple("Old", "x"), "NamedTuple"),
         (list, "builtin"),
         (collections.deque, "builtin"),

@@ -47,7 +47,16 @@ def test_the_end_says_where_the_report_is_unless_asked_to_be_quiet(shell):
 
 
 def test_a_report_at_exit_says_in_the_log_where_it_is(shell):
-    shell.write("app.py", "import logging, meminstr\nlogging.basicConfig(level=20)\nmeminstr.report_at_exit('o.json')\n")
+    shell.write(
+        "app.py", "import logging, meminstr\nlogging.basicConfig(level=20)\nmeminstr.report_at_exit('o.json')\n"
+    )
     ended = shell.python("app.py")
     assert "INFO:meminstr:meminstr_report: written to " in ended.err
     assert ended.err.rstrip().endswith("o.json")
+
+
+def test_a_name_that_a_script_with_exec_turns_out_not_to_have_is_told_with_the_nearest(shell):
+    shell.write("app.py", FACTORY)
+    ended = shell.meminstr("run", "--guard", "__main__:plsu", "app.py")
+    assert (ended.code, ended.out) == (0, "2 2 3\n")
+    assert ended.err_without_report == "meminstr: --guard __main__:plsu: __main__ has no plsu (did you mean plus?)\n"

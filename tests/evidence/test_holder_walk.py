@@ -60,7 +60,7 @@ def test_groups_come_largest_first(space):
 
 
 def test_many_held_deeply_are_explained_by_a_few_walks(space, monkeypatch):
-    monkeypatch.setattr(holders, "_NEAR", 50)  # next to nothing on the map: all must be found backwards
+    monkeypatch.setattr(holders, "_OF_FORWARD", 0.0)  # next to nothing on the map: all must be found backwards
     space.bus = Box([(lambda item: lambda: item)(Held()) for _ in range(500)])
     found = look()
     assert [(g.path, g.count) for g in found.groups] == [("space.bus.item[*].__closure__['item']", 500)]
@@ -68,7 +68,7 @@ def test_many_held_deeply_are_explained_by_a_few_walks(space, monkeypatch):
 
 
 def test_two_attributes_of_one_type_are_not_confused(space, monkeypatch):
-    monkeypatch.setattr(holders, "_NEAR", 50)
+    monkeypatch.setattr(holders, "_OF_FORWARD", 0.0)
 
     class Pair:
         def __init__(self, left, right):
@@ -133,9 +133,9 @@ def test_a_dict_of_locals_that_the_program_holds_keeps_its_entries():
     assert namespace["number"] == number
 
 
-@pytest.mark.parametrize("near", [50, 30_000])
-def test_hostile_objects_are_not_run(space, near, monkeypatch):
-    monkeypatch.setattr(holders, "_NEAR", near)
+@pytest.mark.parametrize("forward", [0.0, 0.7])
+def test_hostile_objects_are_not_run(space, forward, monkeypatch):
+    monkeypatch.setattr(holders, "_OF_FORWARD", forward)
     touched = []
 
     def boom(name):
@@ -209,7 +209,7 @@ def test_a_spent_budget_gives_a_partial_answer_that_says_so(space):
 def test_no_scan_is_begun_that_would_not_end_in_time(space, monkeypatch):
     from meminstr.evidence import backward
 
-    monkeypatch.setattr(holders, "_NEAR", 50)
+    monkeypatch.setattr(holders, "_OF_FORWARD", 0.0)
     scans = []
     real = gc.get_referrers
     monkeypatch.setattr(
@@ -223,7 +223,7 @@ def test_no_scan_is_begun_that_would_not_end_in_time(space, monkeypatch):
 
 
 def test_a_frozen_heap_is_noticed_and_walked_forward(space, monkeypatch):
-    monkeypatch.setattr(holders, "_NEAR", 50)
+    monkeypatch.setattr(holders, "_OF_FORWARD", 0.0)
     space.bus = Box([[Box(Held())]])
     gc.freeze()
     try:

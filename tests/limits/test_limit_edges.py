@@ -69,8 +69,9 @@ def test_the_record_is_complete_and_travels_with_its_exception(world):
     from meminstr.reports.text import breach_line
 
     line = breach_line(record).replace("\xa0", " ")
-    assert line.startswith("handle broke its memory limit: 300 MiB held, limit 200 MiB; 7 Session more")
-    assert line.endswith("; stopped")
+    assert line.startswith("handle broke its memory limit: 300 MiB held, limit 200 MiB, passed by 100 MiB; noticed by")
+    assert "; grown by 200 MiB anonymous; 7 Session more than before it; in " in line
+    assert "; stopped" in line
 
 
 def test_a_refused_allocation_is_told_with_its_line(world):

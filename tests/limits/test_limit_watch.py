@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 from scripted_limits import MB
 
+from meminstr.decorators import limiting
 from meminstr.errors import MemoryLimitExceeded
 from meminstr.limits import interrupt
+from meminstr.limits.guard import Guard
 from meminstr.limits.interrupt import CallStopped, MainThread, can_be_stopped_here, stop_of
 from meminstr.limits.watcher import LONGEST_SECONDS, SHORTEST_SECONDS, SwitchInterval, interval_for, is_near
 
@@ -517,6 +521,97 @@ def test_our_own_bookkeeping_is_never_interrupted(world):
         call.guard.leave(call)
 
 
+def test_between_the_start_of_an_inner_call_and_its_try_nothing_is_raised(world, monkeypatch):
+    places = []
+
+    @world.limited(gb=50)
+    def inner():
+        places.append(can_be_stopped_here(sys._getframe(), outer_call[0]))
+
+    @world.limited(gb=50)
+    def inner_generator():
+        places.append(can_be_stopped_here(sys._getframe(), outer_call[0]))
+        yield 1
+
+    enter = Guard.enter
+
+    def asked(guard, *args, **kwargs):
+        call = enter(guard, *args, **kwargs)
+        if outer_call:
+            frame = sys._getframe(1)
+            while frame.f_code.co_filename == limiting.__file__:
+                frame = frame.f_back
+            places.append(can_be_stopped_here(frame, outer_call[0]))
+        else:
+            outer_call.append(call)
+        return call
+
+    outer_call: list = []
+    monkeypatch.setattr(Guard, "enter", asked)
+
+    @world.limited(gb=50)
+    def outer():
+        inner()
+        next(inner_generator())
+
+    outer()
+    assert places == [False, True, False, True]
+
+
+@pytest.mark.parametrize("kind", ["generator", "coroutine"])
+def test_a_stop_is_never_raised_in_another_call_of_the_same_code(world, kind):
+    seen = []
+
+    def steps():
+        yield
+        try:
+            world.use(330)
+            world.look()
+            for _ in range(50):
+                pass
+            seen.append("went on")
+        except BaseException as error:
+            seen.append(error)
+            raise
+        yield
+
+    if kind == "generator":
+        limited = world.limited(of="call")(steps)
+
+        def start():
+            return limited()
+
+        def go(running):
+            next(running)
+    else:
+
+        @types.coroutine
+        def awaited():
+            yield from steps()
+
+        @world.limited(of="call")
+        async def limited():
+            await awaited()
+
+        def start():
+            return limited()
+
+        def go(running):
+            running.send(None)
+
+    first = start()
+    go(first)
+    world.use(250)
+    second = start()
+    go(second)
+    go(second)  # the first is above its limit while this one runs
+    assert seen == ["went on"]
+    with pytest.raises(MemoryLimitExceeded):
+        go(first)
+    second.close()
+    assert not world.watcher.active
+
+
 def test_the_stop_is_found_wherever_it_went():
     class One:
         subject = "one"
@@ -583,6 +678,20 @@ def test_a_thread_that_cannot_start_leaves_the_checks(world, monkeypatch):
         call()
     assert faults()[0]["where"] == "starting the watcher of limits"
     clear_faults()
+
+
+def test_no_thread_is_started_while_the_interpreter_ends():
+    code = (
+        "from meminstr.decorators.limiting import memory_limited\n"
+        "@memory_limited(gb=500)\n"
+        "def limited(text): print(text, flush=True)\n"
+        "class Late:\n"
+        "    def __del__(self, limited=limited): limited('late')\n"
+        "keep = Late()\n"
+        "keep.me = keep\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "late\n", "")
 
 
 def test_a_forked_child_starts_clean(world):

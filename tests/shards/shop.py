@@ -20,7 +20,25 @@ def child(calls):
         handle()
 
 
+def metrics(environ, start_response):
+    from prometheus_client import CollectorRegistry, make_wsgi_app
+
+    from meminstr.exporters.prometheus import MeminstrCollector
+
+    global _page
+    if _page is None:
+        registry = CollectorRegistry()
+        registry.register(MeminstrCollector(refresh_seconds=0.1))
+        _page = make_wsgi_app(registry)
+    return _page(environ, start_response)
+
+
+_page = None
+
+
 def wsgi(environ, start_response):
+    if environ["PATH_INFO"] == "/metrics":
+        return metrics(environ, start_response)
     for _ in range(20):
         handle()
     start_response("200 OK", [("Content-Type", "text/plain")])

@@ -13,6 +13,7 @@ from meminstr.reports.model import ProcessFacts, Report
 from meminstr.shards import ShardReader, merged, read_shards, status
 from meminstr.shards.format import BlackBox, Shard, from_dict, to_dict
 from meminstr.shards.reading import start_ticks
+from meminstr.shards.tidying import tidy
 from meminstr.shards.writing import make_folder, replace_file
 from meminstr.verdict import Counts, Finding, Holder, Interval, Verdict
 
@@ -205,6 +206,22 @@ def test_merging_many_recycled_workers_keeps_every_count(tmp_path):
     report = merged(tmp_path)
     assert report.finding("handle").calls == 29 * 100
     assert "leaking in 29 of 29 processes" in report.finding("handle").reason
+
+
+# ------------------------------------------------------------ tidying
+
+
+def test_the_oldest_that_ended_well_make_room_and_last_words_stay(tmp_path):
+    for pid in range(1, 9):
+        path = put(tmp_path, shard(pid, ended=None if pid == 2 else "exit"))
+        os.utime(path, (pid, pid))
+    (tmp_path / "broken.shard.json").write_text("{")
+    os.utime(tmp_path / "broken.shard.json", (0, 0))
+    assert tidy(str(tmp_path), 100) == 0
+    assert tidy(str(tmp_path), 5) == 2
+    assert [one.pid for one in read_shards(tmp_path).shards] == [2, 4, 5, 6, 7, 8]
+    assert (tmp_path / "broken.shard.json").exists()
+    assert tidy(str(tmp_path / "nowhere"), 1) == 0
 
 
 # ------------------------------------------------------------ writing

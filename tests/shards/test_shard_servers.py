@@ -29,6 +29,31 @@ def test_gunicorn_with_recycled_workers_loses_no_call(programs, port, ask, prelo
     assert merged(programs.folder).finding("handle").calls == 50 * 20
 
 
+def test_behind_gunicorn_every_worker_answers_a_scrape_for_all(programs, port, ask):
+    pytest.importorskip("gunicorn")
+    parser = pytest.importorskip("prometheus_client.parser")
+    words = ("-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{port}", "--max-requests", "15", "--no-control-socket")
+    server = programs.start(*words, "shop:wsgi")
+    ask(50)  # recycles workers
+
+    def total_of_a_scrape():
+        (page,) = ask(1, "/metrics")
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in parser.text_string_to_metric_families(page.decode())
+            for sample in family.samples
+        }
+
+    key = ("meminstr_calls_total", "handle", "function")
+    programs.wait_until(lambda: total_of_a_scrape().get(key) == 50 * 20, server)
+    # whoever answers from here on, the count is that of all workers that ever were
+    answers = [total_of_a_scrape() for _ in range(6)]
+    assert {answer.get(key) for answer in answers} == {50 * 20}
+    assert all(answer["meminstr_processes", "ended"] >= 1 for answer in answers)
+    server.send_signal(signal.SIGTERM)
+    server.communicate(timeout=60)
+
+
 def test_a_gunicorn_worker_that_is_killed_leaves_its_last_words(programs, port, ask):
     pytest.importorskip("gunicorn")
     server = programs.start("-m", "gunicorn", "-b", f"127.0.0.1:{port}", "--no-control-socket", "shop:wsgi")

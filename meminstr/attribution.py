@@ -96,9 +96,14 @@ def attribute(
         group = next(g for g in groups if leader in g)
         members = [names[i] for i in sorted(group)]
         rate, error = shares[column]
+        low = rate - _SURE * error
+        own = changes.get(names[leader])
+        if own is not None and not inside.get(names[leader]):  # its calls alone may say more than all of them together
+            low = max(low, own.mean - _SURE * own.error)
+        rate = max(rate, low)
         for name in members:
             others = tuple(m for m in members if m != name)
-            out[name] = Share(rate, rate - _SURE * error, rate + _SURE * error, others)
+            out[name] = Share(rate, low, rate + _SURE * error, others)
     return out
 
 
@@ -256,6 +261,6 @@ def explained(shares: Mapping[str, Share], name: str, rate: float) -> str:
     share = shares.get(name)
     if share is None:
         return "unclear"
-    if share.low > 0.1 * rate and share.rate > 0.3 * rate:
+    if share.low > 0.05 * rate and share.rate > 0.3 * rate:
         return "collinear" if share.collinear_with else "this"
     return "another" if share.high < 0.3 * rate else "unclear"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .faults import note_fault, settle
@@ -16,15 +17,26 @@ _KEPT = len(MEMORY_SIGNALS) + 1
 """Of a reading: the signals and the time."""
 
 
+_tick_hook: Callable[[object, int], None] | None = None
+
+
+def set_tick_hook(hook: Callable[[object, int], None] | None) -> None:
+    """What every sampling thread calls after a reading, with its owner and the number of readings so far."""
+    global _tick_hook
+    _tick_hook = hook
+
+
 class SamplingThread:
     """A daemon thread that reads the process every few seconds, for programs whose calls do not.
 
     Args:
         sampler: what is read and kept.
+        owner: told to the tick hook; referred to weakly.
     """
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: Sampler, owner: object = None) -> None:
         self._sampler = sampler
+        self._owner = weakref.ref(owner) if owner is not None else lambda: None
         self._stop: threading.Event | None = None
         self.enabled = True
 
@@ -46,11 +58,15 @@ class SamplingThread:
 
     def _run(self, stop: threading.Event, seconds: float) -> None:
         buffer = self._sampler.buffer()
+        ticks = 0
         while not stop.wait(seconds):
             try:
                 if self.enabled and not self._sampler.analysing():
                     self._sampler.read(buffer)
                     self._sampler.keep(buffer)
+                    ticks += 1
+                    if _tick_hook is not None:
+                        _tick_hook(self._owner(), ticks)
             except Exception as error:
                 note_fault("sampling thread", error)
 

@@ -70,8 +70,9 @@ def blocks_of_an_idle_stream() -> int:
     """The same across an async generator that yields nothing."""
 
     async def empty() -> AsyncGenerator[None, None]:
-        for nothing in ():
-            yield nothing
+        nothing: tuple[None, ...] = ()
+        for _ in nothing:
+            yield None
 
     subject = FunctionSubject("calibration", 1, _generous(), function=empty)
     _count_like_a_program(subject)

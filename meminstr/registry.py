@@ -93,7 +93,7 @@ class ControllerMemoryTracker:
         self._seeds = SeedCounts(self.resident_mb)
         self._windows = Windows(self.sampler, self.functions)
         self.nesting = Nesting()
-        self._thread = SamplingThread(self.sampler)
+        self._thread = SamplingThread(self.sampler, self)
         _trackers.add(self)
 
     # ------------------------------------------------------------ what the decorators call

@@ -21,8 +21,8 @@ _OVERDRAWN = 0.05
 def growth_at(events: float) -> float:
     """However short time is, a subject is sampled when its events have grown by this fraction since the last sample.
 
-    A verdict is due after some thousands of events: up to there the steps are fine.  After that they grow to twenty-four
-    for each tenfold, so that fewer than one call in a thousand has one, and the 99.9th percentile does not see them.
+    A verdict is due after some thousands of events: up to there the steps are fine.  After that they grow, to
+    twenty-four for each tenfold, so that fewer than one call in a thousand has one, and the 99.9th percentile does not see them.
     """
     for below, growth in _STEPS:
         if events < below:

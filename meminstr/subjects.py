@@ -21,7 +21,7 @@ from .sampling import BEGAN, MEMORY_SIGNALS, UNKNOWN, Sampler
 from .series import Series
 from .spending import PLENTY_SECONDS
 
-WRAPPER_BYTES = 5_000
+WRAPPER_BYTES = 2_500
 """What a wrapper and its record take, whether it is called or not (traced)."""
 
 _NOTHING = (0, 0, 0)

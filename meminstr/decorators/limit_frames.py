@@ -94,8 +94,8 @@ def _compiled(source: str) -> types.CodeType:
 def _generated(template: str, function: Any, guard: Guard, **more: Any) -> Callable[..., Any]:
     """A wrapper with the function's own parameters: half of what passing ``*args, **kwargs`` on would cost.
 
-    Measured against a do-nothing wrapt decorator: functions 0.30 instead of 0.42, coroutine functions, which need one
-    frame less that way, 0.41 instead of 0.77, generators 0.33 instead of 0.63.
+    Measured against a do-nothing wrapt decorator: functions 0.26 instead of 0.42, methods 0.28 instead of 0.44,
+    coroutine functions, which need one frame less that way, 0.48 instead of 0.77, generators 0.47 instead of 0.63.
     """
     plain = type(function) is types.FunctionType
     found = parameters_of(function) if plain else None

@@ -165,7 +165,9 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
             out.append(acquitted(one, "elsewhere: in calls of others" if accounted else "elsewhere"))
         elif word == "unclear" and len(unsure) > _SUSPECTS:
             names = ", ".join(sorted(u.record.name for u in unsure if u.record)[:_SUSPECTS])
-            out.append(acquitted(one, f"which of {len(unsure)} functions it belongs to is not clear yet ({names}, ...)"))
+            out.append(
+                acquitted(one, f"which of {len(unsure)} functions it belongs to is not clear yet ({names}, ...)")
+            )
         else:
             out.append(one)
     return out, shares
@@ -194,13 +196,10 @@ def _standing_in(judged: Sequence[Reckoned], shares: Mapping[str, Mapping[str, S
                     f"sampled calls leave {share.rate:.3g} {signal} each behind, and that accounts for what grows "
                     f"while functions are called: {donor.judgement.reason}"
                 )
-                signals = tuple(
-                    replace(s, verdict=donor.judgement.verdict) if s.name == signal else s for s in one.judgement.signals
-                )
+                verdict = donor.judgement.verdict
+                signals = tuple(replace(s, verdict=verdict) if s.name == signal else s for s in one.judgement.signals)
                 rates = {**one.judgement.rates, signal: Interval(share.rate, share.low, share.high)}
-                judgement = replace(
-                    donor.judgement, reason=reason, onset_x=None, signals=signals, rates=rates
-                )
+                judgement = replace(donor.judgement, reason=reason, onset_x=None, signals=signals, rates=rates)
                 one = replace(one, judgement=judgement, one_time=None)
         out.append(one)
     return out

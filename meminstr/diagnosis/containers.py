@@ -11,7 +11,14 @@ from ..snapshot import SubjectRecord
 
 CENSUS_SECONDS = 0.05
 """Of this thread's own work: a census that is cut short because others had the processor compares with nothing."""
+_CENSUS_SHARE = 0.005
+_LONGEST_CENSUS = 0.4
 _CENSUS_CALLS = 1000
+
+
+def census_seconds() -> float:
+    """What a census may take: more in a program that has run for long, which is mostly one with a large heap."""
+    return max(CENSUS_SECONDS, min(_LONGEST_CENSUS, _CENSUS_SHARE * time.process_time()))
 
 
 def note_containers(subject: Subject, record: SubjectRecord) -> None:
@@ -19,7 +26,7 @@ def note_containers(subject: Subject, record: SubjectRecord) -> None:
     state = subject.state
     found = caches.bounded_containers(budget_seconds=CENSUS_SECONDS, clock=time.thread_time)
     state["containers"] = (record.calls, _blocks(record), found)
-    state["census"] = census.take(budget_seconds=CENSUS_SECONDS, clock=time.thread_time)
+    state["census"] = census.take(budget_seconds=census_seconds(), clock=time.thread_time)
     state["census_blocks"] = _blocks(record)
     heap = record.series.get("heap")
     state["census_heap"] = heap.last[2] if heap is not None and heap.last else None

@@ -16,6 +16,7 @@ from ..registry import ControllerMemoryTracker
 from ..subjects import FunctionSubject
 from ..units import format_duration
 from ..verdict import Counts, Finding, Holder, Verdict
+from .containers import census_seconds
 
 _SURVIVORS = 200
 _NATIVE = ("native_heap", "mapping", "container_buffer")
@@ -76,8 +77,12 @@ def explain_process(
     budget_seconds: float,
     after: census.Census | None = None,
 ) -> Finding:
-    """The same of a process that grows without a function or class to accuse."""
-    if finding.verdict not in _SUSPICIOUS:
+    """The same of a process that grows without a function or class to accuse.
+
+    Where nothing is instrumented, what grew is told of one too young to be judged as well: there is nothing else.
+    """
+    alone = finding.verdict is Verdict.WARMING_UP and not any(tracker.subjects())
+    if finding.verdict not in _SUSPICIOUS and not alone:
         return finding
     return _with_growth(finding, tracker.first_census, after, tracker, budget_seconds)
 
@@ -125,9 +130,10 @@ def _with_growth(
 
 def census_now(tracker: ControllerMemoryTracker) -> census.Census | None:
     """A census, if there is something to compare it with and a function that grew."""
-    if not any(f.state.get("census") for f in list(tracker.functions.values())):
+    functions = list(tracker.functions.values())
+    if not any(f.state.get("census") for f in functions) and (functions or tracker.first_census is None):
         return None
-    return census.take(budget_seconds=0.25, clock=time.thread_time)
+    return census.take(budget_seconds=max(0.25, census_seconds()), clock=time.thread_time)
 
 
 def _gained(subject: FunctionSubject, signal: str) -> float:

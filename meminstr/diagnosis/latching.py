@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from ..judgement import Judgement
@@ -37,7 +38,13 @@ def still(found: Judgement, record: SubjectRecord, latch: Latch | None) -> Judge
     before = [low for x, low in zip(view.x, view.low, strict=True) if x < latch.onset_x]
     base = max(before, default=view.low[0])
     middle = (latch.onset_x + view.x[-1]) / 2
-    later = [(x, low) for x, low in zip(view.x, view.low, strict=True) if x >= middle]
+    from ..trend.episode import columns, of_lows  # numpy, which the judgement at hand has loaded
+
+    ends, lows = columns(view.x, view.low)
+    at = of_lows(ends, view.first[0] if view.first else float(ends[0]), view.stride)
+    later = [(float(x), float(low)) for x, low in zip(at, lows, strict=True) if x >= middle]
+    if view.last and view.last[2] >= min((low for _, low in later), default=math.inf):
+        later.append((view.last[0], view.last[2]))  # a slot in the making may be as long as all before
     if len(later) < 2 or min(low for _, low in later) - base < 0.5 * latch.growth:
         return found
     rate = latch.growth / max(1.0, latch.at_x - latch.onset_x)

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 
+from .. import background
 from ..class_subject import ClassSubject
 from ..errors import LeakDetected
 from ..evidence import caches, census
@@ -25,7 +26,7 @@ from ..snapshot import SubjectRecord
 from ..verdict import Finding, Verdict
 from . import overdue, tracing
 from .confirming import confirmed
-from .containers import CENSUS_SECONDS, bounded_fill, note_containers
+from .containers import CENSUS_SECONDS, bounded_fill, census_seconds, note_containers
 from .figures import Room, finding_of
 from .latching import Latch
 from .reckoning import judge_class, judge_function, reckon, settled
@@ -34,6 +35,7 @@ from .taking import record_of, take
 logger = logging.getLogger("meminstr")
 
 _FIRST = 12
+_CENSUS_TICKS = (2, 20)
 _ENOUGH_SAMPLES, _AT_A_TIME = 1024, 256
 """Samples that tell whose a growth is, where there are several functions: so many are taken whatever the budget says."""
 _CREDIT = 0.3
@@ -47,6 +49,19 @@ _SURE = 2.576
 def install() -> None:
     """Have trackers ask for looks."""
     set_look_hook(look)
+    background.set_tick_hook(tick)
+
+
+def tick(tracker: object, ticks: int) -> None:
+    """At a reading of the sampling thread: in a program of which nothing is instrumented, count what there is.
+
+    Early, for a program that ends soon, and once more when most have started up.
+    """
+    if not isinstance(tracker, ControllerMemoryTracker) or ticks not in _CENSUS_TICKS or any(tracker.subjects()):
+        return
+    with tracker.sampler.not_ours():
+        tracker.first_census = None
+        first_census(tracker)
 
 
 def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
@@ -219,7 +234,7 @@ def _until_it_matters(record: SubjectRecord, found: Judgement, horizon: float) -
 def first_census(tracker: ControllerMemoryTracker) -> None:
     """Count what there is before anything is suspected: a leak that is found later is compared with it."""
     if tracker.first_census is None:
-        tracker.first_census = census.take(budget_seconds=CENSUS_SECONDS, clock=time.thread_time)
+        tracker.first_census = census.take(budget_seconds=census_seconds(), clock=time.thread_time)
 
 
 _primed = False

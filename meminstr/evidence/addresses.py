@@ -14,6 +14,7 @@ import mmap
 import sys
 import types
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 from .safe import ATOMS, is_a, mro
@@ -84,6 +85,16 @@ def lengths_of(found: list[Any], chosen: Any) -> Any:
     if words is None:
         return np.fromiter((length(found[index]) for index in chosen.tolist()), np.int64, len(chosen))
     return words[((ids_of(found)[chosen] - _LOWEST) >> 3) + 2]
+
+
+def large(found: list[Any], exact: Collection[type], least: int) -> list[Any]:
+    """Containers among `found` of exactly these types, with so many entries or more."""
+    np = _numpy()
+    if _memory() is None or not found:
+        return [obj for obj in found if type(obj) in exact and length(obj) >= least]
+    of_types = np.flatnonzero(np.isin(_types_of(found, ids_of(found)), [id(cls) for cls in exact]))
+    chosen = of_types[lengths_of(found, of_types) >= least].tolist()
+    return [obj for obj in map(found.__getitem__, chosen) if length(obj) >= least]
 
 
 def length(obj: Any) -> int:

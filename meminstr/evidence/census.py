@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..verdict import Grown
-from . import untracked
+from . import addresses, untracked
 from .caches import is_too_large
 from .safe import size_of, type_name
 
@@ -87,7 +87,7 @@ def take(
             skipped.add(id(part))
             counts.update(map(type, part))
             # exact types only, so `len` is theirs and runs no code of the program
-            for obj in [o for o in part if type(o) in _MEASURED and len(o) >= large]:
+            for obj in addresses.large(part, _MEASURED, large):
                 if id(obj) not in skipped:
                     containers[id(obj)] = Container(id(obj), type(obj).__name__, len(obj), size_of(obj))
             for obj in part[:: max(1, len(part) // 2_000)]:

@@ -41,7 +41,7 @@ def instrument(
         refresh_seconds: how old the figures may be.
 
     Returns:
-        A function that ends the thread behind the instruments.
+        A function that closes the instruments: they say nothing more, and the thread behind them ends.
 
     Raises:
         UsageError: opentelemetry-api is not installed, or an argument is not allowed.
@@ -63,10 +63,12 @@ def instrument(
     if meter is None:
         meter = metrics.get_meter("meminstr", __version__)
 
+    closed: list[bool] = []
+
     def answer(dotted: str) -> Callable[[Any], Iterable[Any]]:
         def observe(_: Any) -> Iterable[Any]:
             try:
-                return source.get().get(dotted, [])
+                return [] if closed else source.get().get(dotted, [])
             except Exception as error:  # somebody else's exporter thread must not die of us
                 note_fault("observing metrics", error)
                 return []
@@ -76,4 +78,9 @@ def instrument(
     for _, dotted, unit, kind, text in ALL.values():
         create = meter.create_observable_counter if kind == "counter" else meter.create_observable_gauge
         create(dotted, callbacks=[answer(dotted)], unit=unit, description=text)
-    return source.close
+
+    def close() -> None:
+        closed.append(True)  # a reader asks once more when it shuts down
+        source.close()
+
+    return close

@@ -70,7 +70,6 @@ class Source(Generic[_T]):
         self._pid = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        on_uninstall(self.close)
 
     def get(self) -> _T:
         """The figures, at most ``refresh_seconds`` old while somebody asks for them regularly."""
@@ -96,6 +95,7 @@ class Source(Generic[_T]):
                 latest = self._latest = self.work_out()
                 self._pid = os.getpid()
                 self._stop = threading.Event()
+                on_uninstall(self.close)  # not before: a source that is asked once, as for a text file, is not kept
                 self._thread = threading.Thread(
                     target=self._run, args=(self._stop,), name="meminstr-metrics", daemon=True
                 )

@@ -161,16 +161,12 @@ class ClassFollower:
         return living
 
     def live_objects(self, limit: int | None = None) -> list[Any]:
-        """Living instances, oldest first, as strong references: the caller lets go of them at once."""
+        """Living instances that are followed, oldest first, as strong references: to be let go of at once."""
         return self.tally.objects(limit=limit)
 
     def retained_objects(self, limit: int | None = None) -> list[Any]:
         """Those of them whose cleanup has run."""
         return self.tally.objects(retained_only=True, limit=limit)
-
-    def oldest(self, n: int) -> list[Any]:
-        """The `n` living instances that were constructed first, as strong references."""
-        return self.live_objects(n)
 
     def is_alive_here(self, instance: Any) -> bool:
         """Whether the instance is one of those counted."""

@@ -122,7 +122,7 @@ def _is_line(cls: Any) -> bool:
     return (
         cls.__bases__ == (base,)
         and cls.__mro__[1:] == base.__mro__
-        and type(base).__getattribute__ is type.__getattribute__
+        and kinds.lookup(type(base), "__getattribute__") is kinds.lookup(type, "__getattribute__")
         and type(kinds.lookup(base, "__init__")) is FunctionType
     )
 

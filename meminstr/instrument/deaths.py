@@ -8,8 +8,7 @@ by its own identity, so no ``__hash__`` or ``__eq__`` of an instance ever runs.
 Measured on 3.11.7, construction and death of a class with a two-argument ``__init__``, as a ratio to what a
 do-nothing wrapt wrapper adds (0.48 us), each without numbers and sampling: this way 0.45; the same in a dict,
 which would keep the order, 0.55; ``{id: weakref}`` with a C function as death counter 0.70, without callback and
-swept later 0.54.  As it stands here, numbered and sampled, see `benchmarks/constructors.py` (0.57 on
-3.11.7, 0.51 to 0.53 on 3.12.1 and 3.13.0; single runs on a busy machine went from 0.42 to 0.65).
+swept later 0.54.  As it stands here, numbered, sampled and looked at, 0.50 to 0.51 (`benchmarks/overhead.py`).
 
 Not seen: a death is reported before ``__del__`` when the cycle collector frees, so an object that its
 ``__del__`` brings back is counted as dead then (and as alive when it was freed by reference count).

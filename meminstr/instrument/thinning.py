@@ -60,7 +60,7 @@ class Thinning:
         self._tokens.clear()
 
     def before(self) -> int | None:
-        """A sampled construction begins; its number waits here for the end, where the constructor would not bring it."""
+        """A sampled construction begins; its number waits here for the end: the constructor would not bring it."""
         token = self._follower.sampler.before()
         if self.one_in == 1:
             return token

@@ -82,7 +82,7 @@ class Guard:
         take_room: bool = True,
         arm: bool = True,
     ) -> Call | None:
-        """Before the call.  None when meminstr is switched off.
+        """Before the call.  None when meminstr is switched off, and while the interpreter ends.
 
         Args:
             anchor: code or frame that is on the stack exactly while the call runs; None for our own wrappers.
@@ -94,7 +94,7 @@ class Guard:
         Raises:
             MemoryLimitExceeded: already above, or no room could be had in the time it may wait.
         """
-        if not current().enabled:
+        if sys.is_finalizing() or not current().enabled:
             return None
         limit, services = self.limit, self.services
         reserved = take_room and self.room.take()

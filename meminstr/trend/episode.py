@@ -138,7 +138,7 @@ def analyse(
     kept = retained(low if last is None else np.append(low, last))[:n]
     begin = float(x[0]) if first_x is None else first_x
     span = float(x[-1]) - begin
-    ends, x = x, _of_lows(x, begin, stride)
+    ends, x = x, of_lows(x, begin, stride)
     growth = float(kept[-1] - kept[0])
     rate, excluded = _rates(x, low)
     threshold = log_threshold(terms.alpha, epoch)
@@ -255,7 +255,7 @@ def _rate_gates(x: Floats, low: Floats, onset: int, rate: Slope, shape: Shape, s
     return []
 
 
-def _of_lows(ends: Floats, begin: float, stride: int) -> Floats:
+def of_lows(ends: Floats, begin: float, stride: int) -> Floats:
     """Where the least reading of each slot stands: at its first sample, when anything grows.
 
     A slot's x is that of its last sample.  With slots of unequal width (samples thin out when their budget is spent)

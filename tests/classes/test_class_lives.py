@@ -388,11 +388,11 @@ def test_oldest_first(ledger):
     things = [cls() for _ in range(30)]
     for thing in things[::3]:
         thing.close()
-    assert follower.oldest(7) == things[:7]
+    assert follower.live_objects(7) == things[:7]
     assert follower.live_objects() == things
     assert follower.retained_objects(3) == things[:9:3]
     del things[:5], thing
-    assert follower.oldest(2) == things[:2]
+    assert follower.live_objects(2) == things[:2]
 
 
 def test_memory_is_constant_over_a_million_constructions(ledger):

@@ -47,7 +47,8 @@ def test_below_the_limit_every_instance_is_followed(few):
     One, follower = followed_class()
     kept = build(One, follower, 200)
     assert follower.counts().alive == 200 == follower.tally.base.followed()
-    assert follower.note is None and follower.tally.levels == []
+    assert follower.note is None
+    assert follower.tally.levels == []
     del kept
 
 
@@ -76,7 +77,9 @@ def test_the_living_are_estimated_within_the_interval_that_is_told(few, seed):
         counts = follower.counts()
         one_in, about, low, high = (
             int(figure.replace(",", ""))
-            for figure in re.search(r"one in (\S+) are followed: (\S+) are alive, (\S+) to (\S+) with", follower.note).groups()
+            for figure in re.search(
+                r"one in (\S+) are followed: (\S+) are alive, (\S+) to (\S+) with", follower.note
+            ).groups()
         )
         assert one_in >= 8
         assert min(about, 6_000) == counts.alive

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import functools
+import gc
 import os
 import threading
 import tracemalloc
@@ -216,8 +217,6 @@ def test_the_error_of_the_function_comes_through():
 
 
 def test_a_collector_that_is_off_stays_off():
-    import gc
-
     gc.disable()
     try:
         passes(lambda: None)
@@ -273,3 +272,54 @@ def test_the_lines_of_a_coroutine_function_are_told():
     with pytest.raises(LeakDetected) as caught:
         asyncio.run(assert_no_leak_async(handler, seconds=0.3))
     assert any(s["file"] == __file__ for s in caught.value.finding.extra["allocation_sites"])
+
+
+@pytest.fixture
+def thawed():
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
+def test_what_was_there_is_left_out_of_the_collections_and_taken_back(thawed):
+    seen = set()
+    passes(lambda: seen.add(gc.get_freeze_count() > 0))
+    assert True in seen  # while readings are taken; the warm-up before is without
+    assert gc.get_freeze_count() == 0
+
+    def fails():
+        if gc.get_freeze_count():
+            raise KeyError("amid the readings")
+
+    with pytest.raises(KeyError, match="amid"):
+        assert_no_leak(fails, seconds=SECONDS)
+    assert gc.get_freeze_count() == 0
+
+    async def asynchronous():
+        fails()
+
+    with pytest.raises(KeyError, match="amid"):
+        asyncio.run(assert_no_leak_async(asynchronous, seconds=SECONDS))
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_the_program_froze_stays_frozen(thawed):
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    passes(lambda: None)
+    assert gc.get_freeze_count() == pytest.approx(frozen, rel=0.01)  # of the frozen some may have died
+
+
+def test_garbage_that_hangs_on_what_was_there_before_is_no_leak(thawed):
+    old = Event()
+    old.me = old
+    holder = [old]
+
+    def step():
+        one = Event()
+        one.before, one.me = holder[0], one
+        holder[0] = None
+        holder[0] = one
+        one.before = None
+
+    passes(step)

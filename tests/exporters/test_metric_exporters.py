@@ -204,6 +204,12 @@ def test_a_job_leaves_its_metrics_at_its_end(tmp_path):
     assert 'meminstr_calls_total{subject="step",subject_kind="function"} 300' in (tmp_path / "job.prom").read_text()
 
 
+def test_writing_the_text_file_again_and_again_keeps_nothing(tmp_path, no_leaks):
+    put_shard(tmp_path, 1, [finding(1)])
+    path = tmp_path / "job.prom"
+    assert no_leaks(textfile.write_textfile, path, directory=tmp_path, seconds=0.3, allocations=False)
+
+
 # ------------------------------------------------------------ OpenTelemetry
 
 
@@ -234,6 +240,9 @@ def test_opentelemetrys_readers_see_the_instruments(tmp_path):
         assert {p.attributes["verdict"] for p in got["meminstr.verdict"].data.data_points} == {"leaking"}
         console.collect()
         assert '"meminstr.growth.per_call"' in out.getvalue()
+        close()
+        after = memory.get_metrics_data()
+        assert not [m for r in (after.resource_metrics if after else []) for s in r.scope_metrics for m in s.metrics]
     finally:
         close()
         provider.shutdown()

@@ -350,7 +350,8 @@ def test_distances_are_every_on_average_and_irregular(every):
     at, marks = 0, []
     for _ in range(400):
         pace.sampled(short=False, plenty=True, calls=at)
-        assert pace.cell[0][-1] == 1 and not any(pace.cell[0][:-1])
+        assert pace.cell[0][-1] == 1
+        assert not any(pace.cell[0][:-1])
         at += len(pace.cell[0])
         marks.append(at)
     assert at / 400 == pytest.approx(every, rel=0.06)
@@ -406,12 +407,12 @@ def test_without_a_gil_the_switch_takes_a_lock(monkeypatch):
 def test_names_that_imply_a_class_or_static_method_keep_doing_so():
     wrap = always
 
-    class Base:
-        made = []
+    made = []
 
+    class Base:
         @wrap
         def __init_subclass__(cls, **options):
-            Base.made.append((cls.__name__, options))
+            made.append((cls.__name__, options))
 
         @wrap
         def __class_getitem__(cls, item):
@@ -424,9 +425,11 @@ def test_names_that_imply_a_class_or_static_method_keep_doing_so():
     class Heir(Base, colour="red"):
         pass
 
-    assert Base.made == [("Heir", {"colour": "red"})]
-    assert Base[1] == (Base, 1) and Heir[2] == (Heir, 2)
-    assert type(Heir(1, 2)) is Heir and type(Heir().__new__(Base)) is Base
+    assert made == [("Heir", {"colour": "red"})]
+    assert Base[1] == (Base, 1)
+    assert Heir[2] == (Heir, 2)
+    assert type(Heir(1, 2)) is Heir
+    assert type(Heir().__new__(Base)) is Base
 
 
 def test_a_builtin_in_a_class_takes_no_instance_and_travels():
@@ -440,5 +443,6 @@ def test_a_builtin_in_a_class_takes_no_instance_and_travels():
     assert instrumented(Sized.size).calls() == 2
     guarded = always(len)
     arrived = pickle.loads(pickle.dumps(guarded))
-    assert arrived([1, 2, 3]) == 3 and instrumented(arrived).calls() == 1
+    assert arrived([1, 2, 3]) == 3
+    assert instrumented(arrived).calls() == 1
     assert copy.deepcopy(guarded) is guarded is copy.copy(guarded)

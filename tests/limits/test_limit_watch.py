@@ -682,16 +682,17 @@ def test_a_thread_that_cannot_start_leaves_the_checks(world, monkeypatch):
 
 def test_no_thread_is_started_while_the_interpreter_ends():
     code = (
+        "import os\n"
         "from meminstr.decorators.limiting import memory_limited\n"
         "@memory_limited(gb=500)\n"
-        "def limited(text): print(text, flush=True)\n"
+        "def limited(text, write=os.write): write(1, text)\n"
         "class Late:\n"
-        "    def __del__(self, limited=limited): limited('late')\n"
+        "    def __del__(self, limited=limited): limited(b'late')\n"
         "keep = Late()\n"
         "keep.me = keep\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "late\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "late", "")
 
 
 def test_a_forked_child_starts_clean(world):

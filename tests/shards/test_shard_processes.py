@@ -132,7 +132,7 @@ def test_after_a_real_out_of_memory_kill_the_black_box_says_that_it_was_near(pro
         with suppress(OSError):
             (group / "memory.swappiness").write_text("0")
         enter = f"open({str(group / 'cgroup.procs')!r}, 'w').write(str(__import__('os').getpid()))\n"
-        process = programs.start("-c", enter + GROWS.replace("0.002", "0.006"))
+        process = programs.start("-c", enter + GROWS.replace("0.002", "0.004"))
         process.wait(60)
         assert process.returncode == -signal.SIGKILL, process.stdout.read()
     finally:

@@ -14,10 +14,9 @@ def total(programs):
     return sum(programs.calls().values())
 
 
-@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["loaded in each worker", "preloaded"])
-def test_gunicorn_with_recycled_workers_loses_no_call(programs, port, ask, preload):
+def test_gunicorn_with_preloaded_and_recycled_workers_loses_no_call(programs, port, ask):
     pytest.importorskip("gunicorn")
-    words = ("-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{port}", "--max-requests", "15", *preload)
+    words = ("-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{port}", "--max-requests", "15", "--preload")
     server = programs.start(*words, "--no-control-socket", "shop:wsgi")
     assert set(ask(50)) == {b"ok"}
     server.send_signal(signal.SIGTERM)

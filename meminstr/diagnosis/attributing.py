@@ -87,6 +87,8 @@ def change_of(record: SubjectRecord, signal: str, rate: Interval | None) -> Chan
         return None
     error = math.hypot(facts.error, rate.value / events) + facts.slack / 2
     mean = facts.mean - facts.slack / 2
+    if error > 2 * rate.value:
+        return None
     if mean + SURE * error < 0:
         return None  # it lets go of what its caller made: the balance of its calls is not the whole story
     if mean - SURE * error > _TOO_MUCH * max(rate.value, rate.high or 0.0):

@@ -99,12 +99,12 @@ def _with_growth(
     kind = finding.memory_kind
     if before is not None:
         calls = max(0, (finding.calls or 0) - (finding.onset_call or 0))
-        heap = _gained(subject, "heap") if subject is not None else 0.0
+        heap = _gained(subject, "heap") if subject is not None else _gained_by_process(tracker, before, "heap")
         found = growth.explain(
             before,
             after or census.take(budget_seconds=budget_seconds / 4),
             calls=calls,
-            blocks=_gained(subject, "blocks") if subject is not None else 0.0,
+            blocks=_gained(subject, "blocks") if subject is not None else _gained_by_process(tracker, before, "blocks"),
             size=heap,
             native=kind in _NATIVE,
             budget_seconds=budget_seconds * 0.7,
@@ -140,6 +140,14 @@ def _gained(subject: FunctionSubject, signal: str) -> float:
     """What a signal gained since the census that was taken at the first suspicion."""
     last = subject.series[signal].last
     return max(0.0, last[2] - subject.state.get(f"census_{signal}", last[2])) if last is not None else 0.0
+
+
+def _gained_by_process(tracker: ControllerMemoryTracker, before: census.Census, signal: str) -> float:
+    """What the process gained since a census that noted where it stood; 0 where it did not."""
+    series = tracker.sampler.series.get(signal)
+    if series is None or series.last is None or signal not in before.marks:
+        return 0.0
+    return max(0.0, series.last[2] - before.marks[signal])
 
 
 def _holders(objects: list[Any], tracker: ControllerMemoryTracker, budget_seconds: float) -> tuple[Holder, ...]:

@@ -35,7 +35,7 @@ from .taking import record_of, take
 logger = logging.getLogger("meminstr")
 
 _FIRST = 12
-_CENSUS_TICKS = (2, 20)
+_CENSUS_TICKS = (1, 20)
 _ENOUGH_SAMPLES, _AT_A_TIME = 1024, 256
 """Samples that tell whose a growth is, where there are several functions: so many are taken whatever the budget says."""
 _CREDIT = 0.3
@@ -62,6 +62,8 @@ def tick(tracker: object, ticks: int) -> None:
     with tracker.sampler.not_ours():
         tracker.first_census = None
         first_census(tracker)
+        series = ((name, tracker.sampler.series.get(name)) for name in ("heap", "blocks"))
+        tracker.first_census.marks.update((name, one.last[2]) for name, one in series if one is not None and one.last)
 
 
 def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:

@@ -49,6 +49,8 @@ class Census:
     hidden: dict[int, Container] | None = None
     """Those that the collector does not list (`untracked`); None when there was no time to look for them."""
     objects: int = 0
+    marks: dict[str, float] = field(default_factory=dict)
+    """Readings of the process at that moment, where the taker noted them: ``heap`` in bytes, ``blocks``."""
     complete: bool = True
     """False when the heap was too large for the budget or frozen out of sight."""
     note: str | None = None
@@ -118,7 +120,7 @@ def take(
     note = None if complete else "the time budget ended before every object was counted"
     if gc.get_freeze_count() > 1_000 and objects is None:
         note = "; ".join(filter(None, (note, "objects frozen by gc.freeze are not counted")))
-    return Census(types, bytes_each, containers, hidden, done, complete, note)
+    return Census(types, bytes_each, containers, hidden, done, complete=complete, note=note)
 
 
 def compare(

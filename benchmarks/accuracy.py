@@ -1,7 +1,9 @@
 """How often the verdict is right, live: labelled workloads, each in a process of its own with the tool inside.
 
-Run ``python -m benchmarks.accuracy [--half development|holdout] [--seeds 0,2,4] [--workloads a,b] [--calls 24000]
-[--every 20] [--classes] [--jobs 2] [--short] [--json FILE]``.
+Run ``python -m benchmarks.accuracy [--half development|holdout|unseen] [--seeds 0,2,4] [--workloads a,b]
+[--calls 24000] [--every 20] [--classes] [--jobs 2] [--short] [--rows FILE [--seconds 500]] [--json FILE]``.
+With ``--rows`` each run is added to a file of JSON lines at once, and what is there already is not run again: a long
+measurement can be taken in pieces.
 
 The workload is guarded as a user does it (``leak_guard(every=20)`` on its step).  *Any look* counts an alarm raised at
 any moment or standing at the end; *final look* only what the report at the end says.  Every finding counts, the
@@ -14,10 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,9 +46,12 @@ Case = tuple[str, int, int]
 
 
 def names_of(half: str) -> list[str]:
-    """The workloads of one half; both when it is empty."""
+    """The workloads of one half, or those never seen before the engine was frozen; both halves when it is empty."""
+    from benchmarks.cases.unseen import UNSEEN
     from benchmarks.cases.workloads import WORKLOADS
 
+    if half == "unseen":
+        return sorted(UNSEEN)
     ordered = sorted(WORKLOADS)
     return {"development": ordered[0::2], "holdout": ordered[1::2]}.get(half, ordered)
 
@@ -106,11 +113,20 @@ def _show(row: dict[str, Any]) -> None:
     )
 
 
+def _kept(path: str | None) -> dict[Case, dict[str, Any]]:
+    if not path or not Path(path).exists():
+        return {}
+    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    return {(row["name"], row["seed"], row["calls"]): row for row in rows if "error" not in row}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run what is asked for and print the tables; exit code 1 when a verdict at the end is wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__.partition("\n")[0])
-    parser.add_argument("--half", choices=("development", "holdout"), default="")
+    parser.add_argument("--half", choices=("development", "holdout", "unseen"), default="")
     parser.add_argument("--seeds", help="as 0,2,4 or 0:60:2 (default: 0,2,4; of the hold-out 1,3,5)")
+    parser.add_argument("--rows", metavar="FILE", help="JSON lines: read what was run already, add what is run now")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="start no more runs after this time")
     parser.add_argument("--workloads", help="names, with commas between")
     parser.add_argument("--calls", type=int, default=24_000)
     parser.add_argument("--every", type=int, default=20)
@@ -127,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
         cases = list(SHORT)
     else:
         names = args.workloads.split(",") if args.workloads else names_of(args.half)
-        unknown = set(names) - set(names_of(""))
+        unknown = set(names) - {*names_of(""), *names_of("unseen")}
         if unknown:
             parser.error(f"--workloads: no such workload: {', '.join(sorted(unknown))}")
         wanted = args.seeds or ("1,3,5" if args.half == "holdout" else "0,2,4")
@@ -139,7 +155,22 @@ def main(argv: list[str] | None = None) -> int:
         if args.json != "-" and (bad or not args.quiet):
             _show(row)
 
-    rows = run_all(cases, args.every, args.classes, args.jobs, each)
+    known = _kept(args.rows)
+    begun = time.monotonic()
+
+    def keep(row: dict[str, Any]) -> None:
+        each(row)
+        if args.rows:
+            with open(args.rows, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row, default=str) + "\n")
+
+    wanted_now = [case for case in cases if case not in known]
+    rows = [known[case] for case in cases if case in known]
+    for at in range(0, len(wanted_now), args.jobs):
+        if time.monotonic() - begun < args.seconds:
+            rows += run_all(wanted_now[at : at + args.jobs], args.every, args.classes, args.jobs, keep)
+    if len(rows) < len(cases):
+        print(f"{len(rows)} of {len(cases)} runs so far")
     result = tables(rows)
     result["settings"] = {k: v for k, v in vars(args).items() if k != "json"}
     result["python"] = platform.python_version()

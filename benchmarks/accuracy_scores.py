@@ -17,6 +17,16 @@ CULPRITS: dict[str, tuple[str, ...]] = {
     "leak_rare_error_path": ("tuple", ".L"),
     "leak_native_16": (),
     "leak_native_4k": (),
+    "unseen_leak_bound_methods": (".handlers", "Job", "method"),
+    "unseen_leak_pending": (".pending", "list"),
+    "unseen_leak_strings_in_c": (),
+    "unseen_leak_byte_log": (".log", "bytearray"),
+    "unseen_leak_numbers": (".values", "array"),
+    "unseen_leak_behind_lru": (".kept", "tuple"),
+    "unseen_leak_of_all_sizes": (".kept", "bytes"),
+    "unseen_leak_generators": (".running", "generator"),
+    "unseen_leak_beside_loading": (".kept", "str"),
+    "unseen_leak_with_churn": (".kept", "float"),
 }
 """What may be named: a type, or the container that grows; of C memory there is nothing to name.  Others: ``.L``."""
 DECLARED = ("leak_list_8b", "leak_on_saw500", "leak_on_saw3000", "leak_1pct_noise", "leak_in_sessions", "leak_thread")

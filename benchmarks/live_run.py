@@ -24,7 +24,7 @@ def truth(name: str, seed: int, calls: int) -> dict[str, Any]:
     """Blocks and bytes a call leaves behind, over the second half of the run."""
     import psutil
 
-    from benchmarks.cases.workloads import make
+    from benchmarks.cases.unseen import make_any as make
 
     heap_info = getattr(psutil, "heap_info", None)
 
@@ -62,13 +62,13 @@ def truth(name: str, seed: int, calls: int) -> dict[str, Any]:
 def live(name: str, seed: int, calls: int, every: int, classes: bool) -> dict[str, Any]:
     """Run one workload guarded, and say what the tool said."""
     import meminstr
-    from benchmarks.cases import workloads
+    from benchmarks.cases import unseen, workloads
 
     from .rivals import ResidentReader, verdicts
 
     if classes:
         meminstr.track_instantiations(workloads.Tracked)
-    w = workloads.make(name, seed)
+    w = unseen.make_any(name, seed)
     at = half = 0
     fired: list[tuple[int, dict[str, Any]]] = []
 

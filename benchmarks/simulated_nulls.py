@@ -136,6 +136,49 @@ NOISES: dict[str, Callable[[Rng, int], np.ndarray]] = {
 }
 
 
+def counted(expected: np.ndarray, rng: Rng, size: int = 3) -> np.ndarray:
+    """A count in steps of `size` blocks whose increments have these expectations, behind a start-up of 250 blocks."""
+    return LEVEL + 250 + size * np.cumsum(rng.poisson(np.diff(expected, prepend=0.0) / size))
+
+
+def families(samples: int, every: int) -> dict[str, tuple[bool, np.ndarray]]:
+    """Growth that slows down, and leaks alone and beside such growth: whether it leaks, and its expected course."""
+    t = np.arange(1, samples + 1) / samples
+    calls = t * samples * every
+    out: dict[str, tuple[bool, np.ndarray]] = {}
+    for power in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
+        for total in (300, 1000, 20_000):
+            out[f"power {power}, {total} blocks"] = (False, total * t**power)
+    for tau in (0.05, 0.1, 0.3, 0.6, 1.0):
+        for total in (300, 20_000):
+            out[f"exponential {tau}, {total} blocks"] = (False, total * (1 - np.exp(-t / tau)))
+    for since in (0.01, 0.1):
+        out[f"logarithm {since}, 1000 blocks"] = (False, 1000 * np.log1p(t / since) / math.log1p(1 / since))
+    out["two exponentials"] = (False, 2000 * (1 - np.exp(-t / 0.05)) + 600 * (1 - np.exp(-t / 0.4)))
+    for rate in (0.05, 0.2, 1.0, 5.0):
+        out[f"leak of {rate} a call"] = (True, rate * calls)
+        out[f"leak of {rate} beside power 0.5"] = (True, rate * calls + 1000 * np.sqrt(t))
+        out[f"leak of {rate} behind exponential 0.05"] = (True, rate * calls + 2000 * (1 - np.exp(-t / 0.05)))
+        out[f"leak of {rate} since the middle"] = (True, rate * np.maximum(0.0, calls - calls[-1] / 2))
+    return out
+
+
+def shapes(args: argparse.Namespace, policy: Policy) -> list[dict[str, Any]]:
+    """For each family: series that alarm at any look, at the last, and the median call of the first alarm."""
+    rows = []
+    for number, (name, (leaks, expected)) in enumerate(families(args.samples, args.every).items()):
+        first, final = [], 0
+        for k in range(args.shapes):
+            rng = np.random.default_rng((args.seed, 1000 + number, k))
+            verdicts = list(looks(counted(expected, rng), args.every, policy))
+            alarmed = [x for x, verdict in verdicts if verdict is Verdict.LEAKING]
+            first += alarmed[:1]
+            final += verdicts[-1][1] is Verdict.LEAKING
+        row = {"family": name, "leaks": leaks, "series": args.shapes, "any_look": len(first), "at_end": final}
+        rows.append({**row, "median_first": sorted(first)[len(first) // 2] if first else None})
+    return rows
+
+
 def looks(values: np.ndarray, every: int, policy: Policy) -> Iterator[tuple[int, Verdict]]:
     """(x, verdict) at every completed slot."""
     series = Series()
@@ -212,6 +255,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--series", type=int, default=40, help="histories of each null")
     parser.add_argument("--leaks", type=int, default=8, help="histories of each leak")
+    parser.add_argument("--shapes", type=int, default=20, help="histories of each family of growth")
     parser.add_argument("--samples", type=int, default=1200)
     parser.add_argument("--every", type=int, default=20, help="calls between samples")
     parser.add_argument("--horizon", type=float, default=5000.0)
@@ -223,6 +267,7 @@ def main(argv: list[str] | None = None) -> int:
     nulls = false_alarms(args, policy)
     leaks = smallest_leaks(args, policy)
     waits = delays(args, policy)
+    grown = shapes(args, policy)
     out = sys.stderr if args.json == "-" else sys.stdout
     print(f"{'null':20} {'looks':>8} {'alarms':>7} {'series':>9} {'at end':>7} {'ms':>6}  at the end", file=out)
     for row in nulls:
@@ -242,8 +287,14 @@ def main(argv: list[str] | None = None) -> int:
     print("\ncalls per block   growing at   leaking at", file=out)
     for row in waits:
         print(f"{row['calls_per_block']:15} {row['growing_at']!s:>12} {row['leaking_at']!s:>12}", file=out)
+    print("\nfamily of growth (Poisson, 3 blocks an event)    alarms at any look  at the end  first at", file=out)
+    for row in grown:
+        mark = "leak " if row["leaks"] else "clean"
+        cells = f"{row['any_look']:4}/{row['series']:3} {row['at_end']:10} {row['median_first']!s:>10}"
+        print(f"{mark} {row['family']:40} {cells}", file=out)
     if args.json:
-        text = json.dumps({"settings": vars(args), "nulls": nulls, "leaks": leaks, "delays": waits}, indent=1)
+        figures = {"nulls": nulls, "leaks": leaks, "delays": waits, "shapes": grown}
+        text = json.dumps({"settings": vars(args), **figures}, indent=1)
         if args.json == "-":
             print(text)
         else:

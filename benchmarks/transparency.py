@@ -197,6 +197,8 @@ def judge(
     for mode in modes:
         say(f"{package.name}: {mode}")
         record = run_tests(package, python, source, lib, mode, every)
+        if record.get("applied") and not record.get("events"):
+            raise RuntimeError(f"{mode}: of what was instrumented nothing was counted, so this compares bare with bare")
         found = changes(bare, again, record["outcomes"])
         outcomes = run_tests(package, python, source, lib, mode, every)["outcomes"] if found else {}
         changed = {test: how for test, how in found.items() if test in changes(bare, again, outcomes)}

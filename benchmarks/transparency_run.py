@@ -53,7 +53,7 @@ def instrument(package: str, mode: str) -> Any:
 
     registry.tracker.max_subjects = 1_000_000
     if mode == "functions, none sampled":
-        registry.sampling_switch = lambda every, **more: itertools.repeat(0).__next__  # type: ignore[assignment]
+        registry.sampling_switch = lambda every, *more: itertools.repeat(0).__next__  # type: ignore[assignment]
     option, wants = ("--track", "class") if mode == "classes" else ("--guard", "function")
     paths = ("*", "*.*", "*.*.*")
     texts = [f"{module}:{path}" for module in (package, f"{package}.*") for path in paths]

@@ -310,8 +310,8 @@ class Sampler:
         simply vanished, the level would seem to fall, as if growth were given back.  With everything frozen a
         collection finds nothing, so that only the free lists go.
         """
-        if gc.get_freeze_count():
-            return  # the program froze objects itself: thawing ours would thaw its own
+        if program_froze():
+            return  # thawing ours would thaw its own
         with self.not_ours("reporting"):
             gc.freeze()
             try:
@@ -365,6 +365,11 @@ class Sampler:
         self._next_history = 0.0
 
 
+def program_froze() -> bool:
+    """Whether the program itself used `gc.freeze`; CPython 3.12 keeps some hundred objects frozen on its own."""
+    return gc.get_freeze_count() > 1_000
+
+
 def _timed(probe: Any) -> TimedProbe:
     settings = current()
     return TimedProbe(
@@ -389,8 +394,8 @@ def _drop_free_lists() -> None:
     and with everything frozen it finds nothing to walk.  It also makes the interpreter's next full collection come
     sooner, which a large heap would feel: there it is left.
     """
-    if gc.get_freeze_count() or sys.getallocatedblocks() > _MOST_BLOCKS:
-        return  # the program froze objects itself: thawing ours would thaw its own
+    if program_froze() or sys.getallocatedblocks() > _MOST_BLOCKS:
+        return  # thawing ours would thaw its own
     gc.freeze()
     try:
         gc.collect()

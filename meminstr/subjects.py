@@ -129,17 +129,16 @@ class FunctionSubject:
             sampler.read(buffer)
             if not self.samples:
                 self._history(0.0, buffer)
-            for slot in range(_STEPS, len(buffer)):
-                buffer[slot] = 0.0
-            buffer[_EPOCH] = sampler.epoch
-            buffer[_CPU] = _cpu_of_others() if threading.active_count() > 1 else UNKNOWN
+            opened(buffer, sampler)
             return buffer
         except Exception as error:
             settle(f"sampling {self.name}", error)
             return None
 
-    def pause(self, token: array[float]) -> bool:
+    def pause(self, token: array[float] | None) -> bool:
         """After a suspension: remember the levels; False when enough was seen of this call."""
+        if token is None:
+            return False
         try:
             if not 0 <= token[_STEPS] < _MOST_STEPS:
                 token[_STEPS] = UNKNOWN
@@ -154,8 +153,10 @@ class FunctionSubject:
             settle(f"reading memory within {self.name}", error)
             return False
 
-    def step(self, token: array[float]) -> None:
+    def step(self, token: array[float] | None) -> None:
         """Before a resumption: what changed meanwhile is others'."""
+        if token is None:
+            return
         try:
             if token[_STEPS] < 0:
                 return
@@ -324,6 +325,14 @@ class FunctionSubject:
         """Memory that this subject takes, roughly."""
         deltas = self.deltas.size_bytes() + (self.across.size_bytes() if self.across is not None else 0)
         return WRAPPER_BYTES + deltas + sum(series.size_bytes() for series in self.series.values())
+
+
+def opened(reading: array[float], sampler: Sampler) -> None:
+    """Make a reading the beginning of a sample: what is noted beside it until `FunctionSubject.leave`."""
+    for slot in range(_STEPS, len(reading)):
+        reading[slot] = 0.0
+    reading[_EPOCH] = sampler.epoch
+    reading[_CPU] = _cpu_of_others() if threading.active_count() > 1 else UNKNOWN
 
 
 def _cpu_of_others() -> float:

@@ -23,7 +23,7 @@ from .errors import LeakDetected, UsageError
 from .evidence import advice, caches, census, growth
 from .evidence.allocations import AllocationSite, Window
 from .judgement import BoundedFill, Judgement, Policy, Signal, judge, prime
-from .sampling import Sampler
+from .sampling import Sampler, program_froze
 from .series import Series
 from .snapshot import Snapshot, SubjectRecord
 from .verdict import Finding, Verdict
@@ -56,7 +56,7 @@ class _Trial:
 
         Before each of fifty readings a large program's whole heap would be gone through: 40 ms and more each time.
         """
-        if gc.isenabled() and not gc.get_freeze_count():  # a program that froze objects itself: let them be
+        if gc.isenabled() and not program_froze():  # a program that froze objects itself: let them be
             gc.collect()
             gc.freeze()
             self.frozen = True

@@ -234,6 +234,7 @@ def _remarks(work: Instrumentation, followed: bool) -> list[str]:
 
 def _prepare_tracker(in_force: settings.Settings) -> None:
     """Give the global tracker the settings it was made without, and have the process itself followed."""
+    from .. import diagnosis  # noqa: F401  its looks and its first census are hooks
     from ..registry import tracker
 
     tracker.max_subjects = in_force.max_subjects

@@ -12,6 +12,7 @@ alone, see `by_name`), and a traceback shows it.
 
 from __future__ import annotations
 
+import functools
 import os
 import types
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -114,7 +115,7 @@ def _generator_frame(around: Around, at_home: _AtHome) -> Any:
 @_skipped_by_stacklevel
 def _coroutine_frame(around: Around, at_home: _AtHome) -> Any:
     step, pause, finish = getattr(around, "step", None), getattr(around, "pause", None), _finish_of(around)
-    anything, named, stepped = BaseException, _named_like, _Stepped
+    anything, named, stepped = BaseException, _named_like, functools.partial(_Stepped, at_home(_steps))
 
     async def drive(inner: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -144,7 +145,7 @@ def _coroutine_frame(around: Around, at_home: _AtHome) -> Any:
 def _async_generator_frame(around: Around, at_home: _AtHome) -> Any:
     step, pause = getattr(around, "step", None), getattr(around, "pause", None)
     anything, closing, over, named = BaseException, GeneratorExit, StopAsyncIteration, _named_like
-    stepped = _Stepped
+    stepped = functools.partial(_Stepped, at_home(_steps))
 
     async def drive(inner: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
         token = around.enter()
@@ -168,7 +169,7 @@ def _async_generator_frame(around: Around, at_home: _AtHome) -> Any:
                         item = await inner.athrow(thrown)
                     else:
                         try:
-                            if step is not None:
+                            if step is not None and (paused or pause is None):
                                 step(token)
                         except anything as refused:
                             item = await inner.athrow(refused)  # its `finally` blocks run now
@@ -275,13 +276,13 @@ def _steps(
 class _Stepped:
     """An awaitable that resumes a coroutine step by step."""
 
-    __slots__ = ("inner", "pause", "step", "token")
+    __slots__ = ("inner", "pause", "step", "steps", "token")
 
-    def __init__(self, inner: Any, step: Any, token: Any, pause: Any = None) -> None:
-        self.inner, self.step, self.token, self.pause = inner, step, token, pause
+    def __init__(self, steps: Any, inner: Any, step: Any, token: Any, pause: Any = None) -> None:
+        self.steps, self.inner, self.step, self.token, self.pause = steps, inner, step, token, pause
 
     def __await__(self) -> Any:
-        return _steps(self.inner, self.step, self.token, self.pause, self.inner.__await__)
+        return self.steps(self.inner, self.step, self.token, self.pause, self.inner.__await__)
 
 
 _FRAMES: dict[str, Callable[[Around, _AtHome], Callable[..., Any]]] = {

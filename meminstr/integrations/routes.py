@@ -13,7 +13,6 @@ import re
 import threading
 import time
 import weakref
-from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -83,11 +82,11 @@ class Routes:
         """Requests that were refused."""
         _all.add(self)
 
-    def begin(self) -> array[float] | None:
+    def begin(self) -> int:
         """A request begins; hand the answer to `end`."""
         return self._tally.begin()
 
-    def end(self, begun: array[float] | None, method: str, template: str | None, error: Any = None) -> None:
+    def end(self, begun: int, method: str, template: str | None, error: Any = None) -> None:
         """A request ends.
 
         Args:

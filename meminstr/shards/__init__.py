@@ -1,7 +1,7 @@
 """One small file a process, rewritten every few seconds: how many processes, hosts and lives become one report.
 
-    meminstr.write_shards("/var/tmp/shop")     or  MEMINSTR_SHARDS=/var/tmp/shop  for any program that uses meminstr
-    meminstr merge /var/tmp/shop               one report; what a killed process last said stands in it
+    meminstr.write_shards("shards")    or  MEMINSTR_SHARDS=shards  for any program that uses meminstr
+    meminstr merge shards              one report; what a killed process last said stands in it
 
 `format` is the record, `room` the black box's arithmetic, `writing` the thread, `lifecycle` forks and exits, `tidying`
 keeps a folder bounded, `reading` and `merging` are the other end.  For readers: `ShardReader(directory).read()` gives a

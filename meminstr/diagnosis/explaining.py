@@ -84,7 +84,8 @@ def explain_process(
     alone = finding.verdict is Verdict.WARMING_UP and not any(tracker.subjects())
     if finding.verdict not in _SUSPICIOUS and not alone:
         return finding
-    return _with_growth(finding, tracker.first_census, after, tracker, budget_seconds)
+    explained = _with_growth(finding, tracker.first_census, after, tracker, budget_seconds)
+    return explained if explained.grown or not alone else finding
 
 
 def _with_growth(

@@ -77,15 +77,6 @@ _NEXT_NEW = """\
             _mi_result = _mi_next(_mi_cls, *args, **kwargs)
 """
 
-# An instance of exactly the class goes to its base's `__init__` as it is now, which `super` would find too, but makes
-# two objects for.  For a subclass the next class of the MRO may be any other.
-_INHERITED = """\
-        if _mi_type({subject}) is _mi_home and _mi_home.__base__ is _mi_base:
-            _mi_result = _mi_base.__init__({subject}, {passed})
-        else:
-    {general}
-"""
-
 _CLEANUP = """\
 {prefix}def {name}({params}):
     _mi_result = {wait}{call}
@@ -109,22 +100,8 @@ def constructor(original: FunctionType | None, shared: dict[str, Any], *, follow
     else:
         call = f"_mi_super(_mi_home, {subject}).__init__({passed})"
     call = f"        _mi_result = {call}"
-    if original is None and _is_line(shared["_mi_home"]):
-        shared["_mi_base"] = shared["_mi_home"].__base__
-        call = _INHERITED.format(subject=subject, passed=passed, general=call).rstrip()
     source = _construct("__init__", params, subject, subject, call, follow)
     return _compiled(source, "__init__", original, shared, kinds.lookup(shared["_mi_home"], "__init__"))
-
-
-def _is_line(cls: Any) -> bool:
-    """Whether what an instance of exactly this class inherits is what its only base has, and is a Python function."""
-    base = cls.__base__
-    return (
-        cls.__bases__ == (base,)
-        and cls.__mro__[1:] == base.__mro__
-        and kinds.lookup(type(base), "__getattribute__") is kinds.lookup(type, "__getattribute__")
-        and type(kinds.lookup(base, "__init__")) is FunctionType
-    )
 
 
 def maker(original: FunctionType | None, shared: dict[str, Any], *, follow: bool) -> FunctionType:

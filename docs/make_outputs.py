@@ -1,10 +1,11 @@
-"""``python docs/make_outputs.py``: runs the examples and keeps what they printed, for the pages to include.
+"""``python docs/make_outputs.py [NAME...]``: what the pages include: what the examples print, and the table of settings.
 
 Machine names, process numbers and paths are left out, figures are as printed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ RUNS = {
     "serving": ["examples/serving.py"],
     "demo": ["-m", "meminstr", "demo"],
 }
+SETTINGS = "settings"
 _LEFT_OUT = [
     (re.compile(r"^process  pid .*$", re.M), "process  pid 4711, host, CPython"),
     (re.compile(re.escape(str(DOCS)) + "/?"), ""),
@@ -26,9 +28,13 @@ _LEFT_OUT = [
 
 def main(names: list[str]) -> int:
     """Make the named outputs, or all."""
-    for name in names or RUNS:
+    (DOCS / "outputs").mkdir(exist_ok=True)
+    for name in names or [*RUNS, SETTINGS]:
+        if name == SETTINGS:
+            (DOCS / "outputs" / "settings.md").write_text(settings_table(), encoding="utf-8")
+            continue
         if name not in RUNS:
-            print(f"{name!r} is not an output: {', '.join(RUNS)} are", file=sys.stderr)
+            print(f"{name!r} is not an output: {', '.join([*RUNS, SETTINGS])} are", file=sys.stderr)
             return 2
         done = subprocess.run([sys.executable, *RUNS[name]], cwd=DOCS, capture_output=True, text=True, check=True)
         text = done.stdout if name != "demo" else done.stdout + done.stderr
@@ -37,6 +43,20 @@ def main(names: list[str]) -> int:
         (DOCS / "outputs" / f"{name}.txt").write_text(text.strip() + "\n", encoding="utf-8")
         print(f"{name}: {len(text.splitlines())} lines")
     return 0
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table: names, defaults and allowed values from the code, words from its docstring."""
+    from meminstr.settings import _RULES, Settings
+
+    listed = (Settings.__doc__ or "").partition("Attributes:")[2].partition("Raises:")[0]
+    meant = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", listed, re.M))
+    rows = ["| setting | default | allowed | meaning |", "|---|---|---|---|"]
+    for one in dataclasses.fields(Settings):
+        text = " ".join(meant[one.name].split()).replace("``", "`")
+        default = "none" if one.default is None else str(one.default).lower()
+        rows.append(f"| `{one.name}` | {default} | {_RULES[one.name].allowed} | {text} |")
+    return "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

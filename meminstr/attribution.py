@@ -54,6 +54,7 @@ def attribute(
     signal: str,
     changes: Mapping[str, Change] | None = None,
     inside: Mapping[str, Mapping[str, float]] | None = None,
+    sure: float = _SURE,
 ) -> dict[str, Share]:
     """The share of each function in the growth of one signal.
 
@@ -62,6 +63,7 @@ def attribute(
         signal: name of the reading to explain.
         changes: by function, what its sampled calls changed, where that is known.
         inside: by function, how many calls of each guarded function one call of it makes, on average.
+        sure: standard errors below the estimate that ``low`` lies; more than usual where many are asked at once.
 
     Returns:
         A share per function that has a change or was called in at least three windows; empty where there are neither
@@ -81,7 +83,7 @@ def attribute(
     if len(growth) < MIN_WINDOWS - 1:
         steps, growth, seconds = steps[:0], growth[:0], seconds[:0]
     if len(names) > _MOST_COLUMNS:
-        return _each_by_itself(changes)
+        return _each_by_itself(changes, sure)
     if not names or len(growth) + 2 * len(changes) < 2 * len(names):
         return {}
     groups = _collinear_groups(steps, [name in changes for name in names])
@@ -96,10 +98,10 @@ def attribute(
         group = next(g for g in groups if leader in g)
         members = [names[i] for i in sorted(group)]
         rate, error = shares[column]
-        low = rate - _SURE * error
+        low = rate - sure * error
         own = changes.get(names[leader])
         if own is not None and not inside.get(names[leader]):  # its calls alone may say more than all of them together
-            low = max(low, own.mean - _SURE * own.error)
+            low = max(low, own.mean - sure * own.error)
         rate = max(rate, low)
         for name in members:
             others = tuple(m for m in members if m != name)
@@ -173,9 +175,9 @@ def _deviation(values: Any) -> float:
     return float(max(1.4826 * np.median(centred), 0.5 * np.sort(centred)[: max(1, int(0.95 * len(centred)))].std()))
 
 
-def _each_by_itself(changes: Mapping[str, Change]) -> dict[str, Share]:
+def _each_by_itself(changes: Mapping[str, Change], sure: float) -> dict[str, Share]:
     return {
-        name: Share(max(0.0, c.mean), c.mean - _SURE * c.error, c.mean + _SURE * c.error) for name, c in changes.items()
+        name: Share(max(0.0, c.mean), c.mean - sure * c.error, c.mean + _SURE * c.error) for name, c in changes.items()
     }
 
 

@@ -265,6 +265,8 @@ def _kind(judged: Sequence[SignalJudgement], lead: SignalJudgement) -> str | Non
     for name in ("descriptors", "threads", "tasks"):
         if lead.name == name:
             return name
+    if lead.name.startswith("device_"):
+        return "device"
     if loud & {"live", "retained", "blocks"}:
         return "python_objects"
     if "heap" in loud:

@@ -27,10 +27,9 @@ from .instrument.switches import checked_every, sampling_switch
 from .names import free_name, name_of
 from .nesting import Nesting
 from .sampling import Sampler
-from .seed_counts import SeedCounts
+from .seed_counts import SeedCounts, SeedTracker
 from .settings import current
 from .subjects import FunctionSubject
-from .units import MIB
 
 Subject = FunctionSubject | ClassSubject
 
@@ -54,7 +53,7 @@ def set_look_hook(hook: Callable[[ControllerMemoryTracker, Subject], None] | Non
     _look_hook = hook
 
 
-class ControllerMemoryTracker:
+class ControllerMemoryTracker(SeedTracker):
     """The registry of what is instrumented, exact under threads, bounded in memory, clean in a forked child.
 
     Args:
@@ -309,36 +308,6 @@ class ControllerMemoryTracker:
     def size_bytes(self) -> int:
         """Memory that the tracker and its subjects take, roughly."""
         return 4000 + sum(s.size_bytes() for s in self.subjects()) + self._seeds.size_bytes()
-
-    # ------------------------------------------------------------ the seeds' API
-
-    def resident_mb(self) -> float:
-        """Resident set of this process in MiB."""
-        return self.sampler.now().get("resident", 0.0) / MIB
-
-    def track_instantiation(self, controller_type: str, controller: Any) -> None:
-        """Count one object under a name of the caller's own, without patching its class.
-
-        Raises:
-            UsageError: ``controller_type`` is no non-empty string.
-        """
-        self._seeds.add(controller_type, controller)
-
-    def get_report(self) -> dict[str, Any]:
-        """The seeds' dictionary: totals, and per type the count and MiB per thousand instantiations.
-
-        ``memory_per_1000_instantiations_mb`` is what the type's surviving instances account for (live count x sampled
-        size), so that one-time warm-up and another class's leak do not accuse it.
-        """
-        return self._seeds.report(self.classes)
-
-    def check_leak_threshold(self, threshold_mb_per_1000: float = 1.0) -> dict[str, Any]:
-        """Which types exceed a threshold in MiB per thousand instantiations.
-
-        Raises:
-            UsageError: the threshold is no finite number of at least nought.
-        """
-        return self._seeds.check(threshold_mb_per_1000, self.classes)
 
 
 def _forked() -> None:

@@ -14,8 +14,10 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .class_subject import ClassSubject
 from .errors import UsageError
 from .evidence.retained import retained_bytes
+from .sampling import Sampler
 from .units import MIB
 
 _SNAPSHOT_EVERY = 100
@@ -180,3 +182,39 @@ def each_bytes(sample: list[Any], budget_seconds: float = 0.05) -> float:
     deadline = time.perf_counter() + budget_seconds
     total = retained_bytes(sample, clock=time.perf_counter, deadline=deadline)
     return (total or 0) / len(sample)
+
+
+class SeedTracker:
+    """The methods of a tracker that the seeds defined: counts under names, MiB per thousand of them."""
+
+    sampler: Sampler
+    classes: dict[str, ClassSubject]
+    _seeds: SeedCounts
+
+    def resident_mb(self) -> float:
+        """Resident set of this process in MiB."""
+        return self.sampler.now().get("resident", 0.0) / MIB
+
+    def track_instantiation(self, controller_type: str, controller: Any) -> None:
+        """Count one object under a name of the caller's own, without patching its class.
+
+        Raises:
+            UsageError: ``controller_type`` is no non-empty string.
+        """
+        self._seeds.add(controller_type, controller)
+
+    def get_report(self) -> dict[str, Any]:
+        """The seeds' dictionary: totals, and per type the count and MiB per thousand instantiations.
+
+        ``memory_per_1000_instantiations_mb`` is what the type's surviving instances account for (live count x sampled
+        size), so that one-time warm-up and another class's leak do not accuse it.
+        """
+        return self._seeds.report(self.classes)
+
+    def check_leak_threshold(self, threshold_mb_per_1000: float = 1.0) -> dict[str, Any]:
+        """Which types exceed a threshold in MiB per thousand instantiations.
+
+        Raises:
+            UsageError: the threshold is no finite number of at least nought.
+        """
+        return self._seeds.check(threshold_mb_per_1000, self.classes)

@@ -9,20 +9,21 @@ from __future__ import annotations
 PLENTY_SECONDS = 0.001
 """With so much left, subjects are sampled as often as was asked."""
 
-_STEPS = ((2_000, 0.01), (20_000, 0.05))
+_STEPS = ((20_000, 0.01), (200_000, 0.03))
 _LARGE = 0.1
 
 _OF_SHARE = 0.2
 """For samples of what is called often; the rest of the share is for probes that are dear (see `probes.budget`)."""
 _INQUIRY, _INQUIRY_AT_ONCE, _INQUIRY_PACE = 0.4, 0.03, 0.05
-_OVERDRAWN = 0.05
+_OVERDRAWN = 0.5
 
 
 def growth_at(events: float) -> float:
     """However short time is, a subject is sampled when its events have grown by this fraction since the last sample.
 
-    A verdict is due after some thousands of events: up to there the steps are fine.  After that they grow, to
-    twenty-four for each tenfold, so that fewer than one call in a thousand has one, and the 99.9th percentile does not see them.
+    A verdict is due after some thousands of events: up to there the steps are fine (a leak of one block in a hundred
+    calls is missed with coarser ones).  After that they grow, to twenty-four for each tenfold, so that fewer than one
+    call in a thousand has one, and the 99.9th percentile does not see them.
     """
     for below, growth in _STEPS:
         if events < below:
@@ -39,7 +40,7 @@ class Budget:
 
     __slots__ = ("_mean", "_started", "credit", "inquired", "share", "spent")
 
-    def __init__(self, share: float, credit: float = 0.03) -> None:
+    def __init__(self, share: float, credit: float = 0.1) -> None:
         self.share = share
         self.credit = credit
         self.spent = 0.0

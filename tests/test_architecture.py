@@ -14,7 +14,7 @@ PACKAGE = Path(meminstr.__file__).parent
 # bottom to top; a module imports only from lower lines, and from siblings inside its own folder
 LAYERS = [
     ["errors", "faults", "forks", "names", "nesting", "_version"],
-    ["units"],
+    ["units", "brackets"],
     ["settings"],
     ["series", "spending", "probes", "trend"],
     ["verdict"],
@@ -44,7 +44,10 @@ OPTIONAL = {
     "dask": {"integrations/dask.py"},
     "distributed": {"integrations/dask.py"},
     "tornado": {"integrations/dask.py"},
+    "celery": {"integrations/celery.py"},
+    "billiard": {"integrations/celery.py"},
     "torch": set(),
+    "cupy": set(),
     "cachetools": set(),
     "pytest": {"integrations/pytest_plugin.py", "integrations/pytest_checks.py", "integrations/pytest_suite.py"},
 }

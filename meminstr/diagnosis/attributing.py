@@ -11,131 +11,33 @@ The witnesses:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import replace
 
-from ..attribution import Change, Share, attribute, explained
-from ..judgement import Judgement
-from ..snapshot import DeltaFacts, Snapshot, SubjectRecord
-from ..verdict import Interval, OneTimeGrowth, Verdict
+from ..attribution import Share, explained
+from ..snapshot import Snapshot, SubjectRecord
+from ..verdict import Interval, Verdict
+from .witnesses import (
+    ACCUSED,
+    FEW,
+    SURE,
+    Expected,
+    Reckoned,
+    change_of,
+    events_per_call,
+    expected_of,
+    leading,
+    shares_of,
+    threshold,
+)
 
-ACCUSED = (Verdict.LEAKING, Verdict.GROWING)
-SURE = 2.576
 _SEEN = 3.0
 """Rises that samples should have seen, before not having seen them means something (the rule of three, 95 %)."""
-_FEW, _MANY = 8, 64
-_TOO_MUCH = 1.5
-"""Times the growth: calls that leave more than this behind leave it to somebody who lets go of it."""
+_MANY = 64
 _EXPLAINED = 0.7
 """Of the growth: once so much is accounted for by functions that are sure, the unsure are let go."""
 _SUSPECTS = 3
 """More than so many of whom nothing is known are not named each: the process is, and they are listed."""
-SIGNALS = ("blocks", "heap", "resident")
-
-
-@dataclass(frozen=True, slots=True)
-class Reckoned:
-    """One subject with what was decided of it."""
-
-    record: SubjectRecord | None
-    """None for the process."""
-    judgement: Judgement
-    one_time: OneTimeGrowth | None = None
-    share: Share | None = None
-    outside: Judgement | None = None
-    """What was said before it turned out that the process grows with this function's calls, but not in them."""
-    notes: tuple[str, ...] = field(default=())
-    through: str | None = None
-    """Of the process: the function with whose calls it grows, outside of them."""
-
-
-def shares_of(judged: Sequence[Reckoned], snapshot: Snapshot) -> dict[str, dict[str, Share]]:
-    """By signal, what one call of each function leaves behind, as far as samples and windows tell."""
-    wanted = {
-        s.name: s for r in judged if r.judgement.verdict in ACCUSED for s in r.judgement.signals if s.verdict in ACCUSED
-    }
-    shares = {}
-    for signal in wanted:
-        if signal in SIGNALS:
-            changes = {}
-            for one in judged:
-                if one.record is not None and (change := change_of(one.record, signal, _rate(one, signal))):
-                    changes[one.record.name] = change
-            shares[signal] = attribute(snapshot.windows, signal, changes, snapshot.inside)
-    return shares
-
-
-def change_of(record: SubjectRecord, signal: str, rate: Interval | None) -> Change | None:
-    """What sampled calls say of one call, for the equations; None when they cannot tell.
-
-    Args:
-        record: the function.
-        signal: what grows.
-        rate: the process's growth by calls of this function, where it is known.
-    """
-    facts = _steps_or_whole(record, signal)
-    if facts is None or facts.samples < _FEW or not math.isfinite(facts.error):
-        return None
-    if rate is None or rate.value <= 0:
-        return None
-    events = max(facts.events, facts.samples * _events_per_call(record, signal))
-    if facts.error > 0:
-        events = max(events, (facts.mean / facts.error) ** 2)  # those it has seen (Poisson)
-    if events <= 0:
-        return None
-    error = math.hypot(facts.error, rate.value / events) + facts.slack / 2
-    mean = facts.mean - facts.slack / 2
-    if error > 2 * rate.value:
-        return None
-    if mean + SURE * error < 0:
-        return None  # it lets go of what its caller made: the balance of its calls is not the whole story
-    if mean - SURE * error > _TOO_MUCH * max(rate.value, rate.high or 0.0):
-        return None  # somebody lets go of it later, or all of it would be seen in the growth
-    return Change(mean, error)
-
-
-def _steps_or_whole(record: SubjectRecord, signal: str) -> DeltaFacts | None:
-    """The changes of its own steps, unless those from begin to end show that part of it goes while it is suspended."""
-    steps, whole = record.deltas.get(signal), record.across.get(signal)
-    if whole is None or whole.samples < _FEW or not math.isfinite(whole.error):
-        return steps
-    whole = replace(whole, mean=whole.mean - _by_others(record, signal))
-    if steps is None or steps.samples < _FEW or not math.isfinite(steps.error):
-        return whole
-    return whole if whole.mean + SURE * math.hypot(whole.error, steps.error) < steps.mean else steps
-
-
-def _rate(one: Reckoned, signal: str) -> Interval | None:
-    return next((s.rate for s in one.judgement.signals if s.name == signal), None)
-
-
-def _by_others(record: SubjectRecord, signal: str) -> float:
-    """What others may be expected to leave behind during one call that is suspended: growth as the process's."""
-    view = record.series.get(signal)
-    if view is None or len(view) < 2:
-        return 0.0
-    half = len(view) // 2
-    seconds = view.t[-1] - view.t[half]
-    grown = view.low[-1] - view.low[half]
-    return max(0.0, grown / seconds * record.seconds_each) if seconds > 0 else 0.0
-
-
-def _events_per_call(record: SubjectRecord, signal: str) -> float:
-    """How often the level rises, at least: from the share of slots in the later half that show no rise (Poisson).
-
-    A list's buffer grows a few times in ten thousand calls: samples that saw none of it do not acquit.
-    """
-    view = record.series.get(signal)
-    if view is None or len(view) < 8:
-        return 0.0
-    half = len(view) // 2
-    lows = view.low[half:]
-    steps = len(lows) - 1
-    still = sum(b <= a for a, b in pairwise(lows))
-    width = (view.x[-1] - view.x[half]) / steps
-    return -math.log(max(still, 0.5) / steps) / width if width > 0 else 0.0
 
 
 # ---------------------------------------------------------------- decisions
@@ -152,9 +54,11 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
         return list(judged), {}
     if len(judged) == 1:
         return [_alone(judged[0])], {}
-    shares = shares_of(judged, snapshot)
-    judged = _standing_in(judged, shares)
-    says = [_says(one, shares) for one in judged]
+    sure = threshold(len(judged))
+    expected = expected_of(judged)
+    shares = shares_of(judged, snapshot, expected, sure)
+    judged = _standing_in(judged, expected, shares, sure)
+    says = [_says(one, shares, expected) for one in judged]
     accounted = sum(_share_of_growth(one, shares) for one, word in zip(judged, says, strict=True) if word == "this")
     unsure = [one for one, word in zip(judged, says, strict=True) if word == "unclear"]
     out = []
@@ -175,23 +79,25 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
     return out, shares
 
 
-def _standing_in(judged: Sequence[Reckoned], shares: Mapping[str, Mapping[str, Share]]) -> list[Reckoned]:
+def _standing_in(
+    judged: Sequence[Reckoned], expected: Expected, shares: Mapping[str, Mapping[str, Share]], sure: float
+) -> list[Reckoned]:
     """A function whose own history is not clear yet, but whose calls leave behind what the others' histories show.
 
     All functions see the same growth, each through the moments of its own samples.
     """
-    accused = [one for one in judged if one.judgement.verdict in ACCUSED]
-    donor = max(accused, key=lambda one: one.judgement.verdict.severity)
-    found = next(iter(_leading(donor)), None)
-    if found is None or found[0] not in SIGNALS:
+    signal, donor = expected.signal, expected.donor
+    if donor is None or signal not in shares:
         return list(judged)
-    signal, known = found[0], shares.get(found[0], {})
+    known = shares[signal]
     out = []
     for one in judged:
-        rate = _rate(one, signal)
-        if one not in accused and one.record is not None and rate is not None and rate.value > 0:
+        rate = expected.rate(one, signal)
+        if one.judgement.verdict not in ACCUSED and one.record is not None and rate is not None and rate.value > 0:
+            change = change_of(one.record, signal, rate, expected.size)
             facts = one.record.deltas.get(signal)
-            enough = facts is not None and facts.samples >= _MANY and facts.mean - SURE * facts.error > 0
+            enough = change is not None and facts is not None and facts.samples >= _MANY
+            enough = enough and change is not None and change.mean - sure * change.error > 0
             if enough and explained(known, one.record.name, rate.value) == "this":
                 share = known[one.record.name]
                 reason = (
@@ -199,7 +105,12 @@ def _standing_in(judged: Sequence[Reckoned], shares: Mapping[str, Mapping[str, S
                     f"while functions are called: {donor.judgement.reason}"
                 )
                 verdict = donor.judgement.verdict
-                signals = tuple(replace(s, verdict=verdict) if s.name == signal else s for s in one.judgement.signals)
+                signals = tuple(
+                    replace(s, verdict=verdict, rate=Interval(share.rate, share.low, share.high))
+                    if s.name == signal
+                    else s
+                    for s in one.judgement.signals
+                )
                 rates = {**one.judgement.rates, signal: Interval(share.rate, share.low, share.high)}
                 judgement = replace(donor.judgement, reason=reason, onset_x=None, signals=signals, rates=rates)
                 one = replace(one, judgement=judgement, one_time=None)
@@ -207,30 +118,28 @@ def _standing_in(judged: Sequence[Reckoned], shares: Mapping[str, Mapping[str, S
     return out
 
 
-def _leading(one: Reckoned) -> list[tuple[str, Interval]]:
-    # exact counters first: pages come into the resident set when they please
-    loud = [s for s in one.judgement.signals if s.verdict in ACCUSED and s.rate is not None]
-    return [(s.name, s.rate) for s in sorted(loud, key=lambda s: s.name == "resident") if s.rate is not None]
-
-
-def _says(one: Reckoned, shares: Mapping[str, Mapping[str, Share]]) -> str:
+def _says(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], expected: Expected) -> str:
     """``this``, ``another``, ``collinear``, ``unclear``; ``untold`` of what is not asked: no accusation, no changes."""
     record = one.record
     if record is None or one.judgement.verdict not in ACCUSED:
         return "untold"
     word = "untold"
-    for signal, rate in _leading(one):
+    for signal, rate in leading(one):
         if rate.value <= 0 or signal not in record.deltas:
             return "untold"  # descriptors, threads: no changes to ask
         known = shares.get(signal, {})
-        word = explained(known, record.name, rate.value) if len(known) > 1 else _by_itself(record, signal, rate)
+        word = (
+            explained(known, record.name, rate.value)
+            if len(known) > 1
+            else _by_itself(record, signal, rate, expected.size)
+        )
         if word != "unclear":
             return word
     return word
 
 
-def _by_itself(record: SubjectRecord, signal: str, rate: Interval) -> str:
-    change = change_of(record, signal, rate)
+def _by_itself(record: SubjectRecord, signal: str, rate: Interval, size: float | None) -> str:
+    change = change_of(record, signal, rate, size)
     if change is None:
         return "unclear"
     if change.mean - SURE * change.error > 0.3 * rate.value:
@@ -240,7 +149,7 @@ def _by_itself(record: SubjectRecord, signal: str, rate: Interval) -> str:
 
 def _share_of_growth(one: Reckoned, shares: Mapping[str, Mapping[str, Share]]) -> float:
     assert one.record is not None
-    for signal, rate in _leading(one):
+    for signal, rate in leading(one):
         share = shares.get(signal, {}).get(one.record.name)
         if share is not None and rate.value > 0:
             return share.rate / rate.value
@@ -249,7 +158,7 @@ def _share_of_growth(one: Reckoned, shares: Mapping[str, Mapping[str, Share]]) -
 
 def _sharing(one: Reckoned, shares: Mapping[str, Mapping[str, Share]]) -> Reckoned:
     assert one.record is not None
-    for signal, _ in _leading(one):
+    for signal, _ in leading(one):
         share = shares.get(signal, {}).get(one.record.name)
         if share is not None:
             return replace(one, share=share)
@@ -267,7 +176,7 @@ def _alone(one: Reckoned) -> Reckoned:
     record = one.record
     if record is None or one.judgement.verdict not in ACCUSED:
         return one
-    for signal, rate in _leading(one):
+    for signal, rate in leading(one):
         if rate.value <= 0 or signal not in record.deltas:
             return one
         inside = _inside(record, signal, rate.value)
@@ -283,11 +192,11 @@ def _alone(one: Reckoned) -> Reckoned:
 def _inside(record: SubjectRecord, signal: str, rate: float) -> bool | None:
     """Whether sampled calls account for the rate: True, False, or None when they cannot tell."""
     facts = record.deltas[signal]
-    if facts.samples < _FEW:
+    if facts.samples < FEW:
         return None
     if facts.mean - facts.slack - SURE * facts.error > 0.3 * rate:
         return True
-    seen = max(facts.events, facts.samples * _events_per_call(record, signal)) >= _SEEN
+    seen = max(facts.events, facts.samples * events_per_call(record, signal)) >= _SEEN
     if facts.mean + SURE * facts.error < 0:
         return None  # it lets go of what its caller made: the balance of its calls is not the whole story
     return False if seen and facts.mean + SURE * facts.error < 0.3 * rate else None

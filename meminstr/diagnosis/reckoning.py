@@ -15,10 +15,10 @@ from ..series import SeriesView
 from ..snapshot import Snapshot, SubjectRecord
 from ..units import format_duration
 from ..verdict import OneTimeGrowth, Verdict
-from .attributing import ACCUSED as _ACCUSED
-from .attributing import Reckoned as Reckoned
 from .attributing import attributed
 from .latching import Latch, still
+from .witnesses import ACCUSED as _ACCUSED
+from .witnesses import Reckoned as Reckoned
 
 PROCESS = "process"
 _UNITS = {"blocks": "block", "live": "instance", "retained": "instance"}

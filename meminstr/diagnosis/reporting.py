@@ -96,7 +96,7 @@ def report(
         made = _report(tracker, reading, bool(diagnose), freed, dead, known)
         begins = diagnose == tracing.ALLOCATIONS and sites is None
         made = tracing.attached(made, sites, begins)
-        tracker.sampler.give_away(made)
+    tracker.sampler.give_away(made)  # after the bracket: inside, its second reading would take it for growth
     if begins:
         tracing.begin(tracker)
     return made

@@ -10,7 +10,7 @@ kind ``task``: tasks of several threads overlap, so growth is attributed by leas
 worker sends its latest verdict with the heartbeat (``client.scheduler_info()``: ``metrics["meminstr"]``) and its
 report every few seconds as an event to the scheduler, where it outlives a worker that is killed.
 
-Results that a worker holds for somebody are no leak: their bytes are in the process's figures, and as a signal of their
+A worker that is killed loses what it found since its last event, no more.  Results that a worker holds for somebody are no leak: their bytes are in the process's figures, and as a signal of their
 own, ``dask_managed``.
 """
 
@@ -33,6 +33,7 @@ from ..instrument.targets import Target
 from ..registry import ControllerMemoryTracker, tracker
 from ..reports.model import Report
 from ..tallied import TalliedSubject, Tally
+from .recycling import Recycler
 
 TOPIC = "meminstr"
 _MOST_KINDS = 200
@@ -48,9 +49,11 @@ class MemoryPlugin(WorkerPlugin):
         every: one task in so many reads memory, besides the first ones.
         horizon: tasks of a kind that growth must last; None: the setting.
         interval: seconds between two reports to the scheduler.
+        recycle: what `Recycler` takes, as ``{"eta_seconds": 600}``: a worker that nears its limit hands over what it
+            holds and is started anew by its nanny; None: none is.
 
     Raises:
-        UsageError: a target that cannot be read.
+        UsageError: a target that cannot be read, or an option that is not allowed.
     """
 
     name = "meminstr"
@@ -63,13 +66,17 @@ class MemoryPlugin(WorkerPlugin):
         every: int = 10,
         horizon: float | None = None,
         interval: float = 5.0,
+        recycle: Mapping[str, Any] | None = None,
     ) -> None:
+        if recycle is not None:
+            Recycler(**recycle)
         self._words = tuple(("--guard", text) for text in guard) + tuple(("--track", text) for text in track)
         self._targets()
         self._every, self._horizon, self._interval = every, horizon, interval
+        self._recycle = None if recycle is None else dict(recycle)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: self.__dict__[key] for key in ("_words", "_every", "_horizon", "_interval")}
+        return {key: self.__dict__[key] for key in ("_words", "_every", "_horizon", "_interval", "_recycle")}
 
     def _targets(self) -> list[Target]:
         return [
@@ -95,10 +102,13 @@ class MemoryPlugin(WorkerPlugin):
         self._latest: dict[str, Any] = {"verdict": "insufficient_data", "subject": None, "eta_seconds": None}
         self._callback = PeriodicCallback(self._push, 1000 * self._interval)
         self._callback.start()
+        self._recycler = self._recycling(worker)
 
     def teardown(self, worker: Any) -> None:
         """The worker retires: its last report stays with the scheduler."""
         self._callback.stop()
+        if self._recycler is not None:
+            self._recycler.stop()
         self._push()
         worker.metrics.pop("meminstr", None)
         self._work.undo()
@@ -126,6 +136,17 @@ class MemoryPlugin(WorkerPlugin):
                 known.enabled = False
             self._kinds[name] = known
         return known
+
+    def _recycling(self, worker: Any) -> Recycler | None:
+        if self._recycle is None:
+            return None
+        loop, closing = worker.loop, worker.close_gracefully
+
+        def close() -> None:  # in the recycler's thread
+            # restart: the nanny starts a new worker in place of this one; without a nanny it is gone for good
+            loop.add_callback(closing, restart=True, reason="meminstr-recycle")
+
+        return Recycler(action=close, **self._recycle).start()
 
     def _managed_bytes(self) -> float:
         worker = self._worker()
@@ -163,8 +184,9 @@ def _made(address: str, diagnose: bool) -> dict[str, Any]:
     return made
 
 
-def _asked(diagnose: bool, dask_worker: Any) -> dict[str, Any]:
-    return _made(dask_worker.address, diagnose)
+def _asked(diagnose: bool, dask_worker: Any) -> dict[str, Any] | None:
+    # a worker that the plugin has not reached yet has nothing to say
+    return _made(dask_worker.address, diagnose) if MemoryPlugin.name in dask_worker.plugins else None
 
 
 # ------------------------------------------------------------ at the client

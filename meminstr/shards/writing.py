@@ -179,11 +179,13 @@ class ShardWriter:
             report: a report that was just made.
         """
         began, first = self._cpu(), self._last is None
-        if report is None:
-            # holders are looked for once, at the end, and only where something is suspicious: that takes time
-            report = self._reporter(ended is not None and self._worst >= Verdict.GROWING.severity)
-        self._worst = max((f.verdict.severity for f in report.findings), default=0)
-        self._last = report.to_dict()
+        with self.tracker.sampler.not_ours("reporting"):  # what is dropped again is not the program's
+            if report is None:
+                # holders are looked for once, at the end, and only where something is suspicious: that takes time
+                report = self._reporter(ended is not None and self._worst >= Verdict.GROWING.severity)
+            self._worst = max((f.verdict.severity for f in report.findings), default=0)
+            self._last = report.to_dict()
+            del report
         self._put(self._last, ended)
         # the first one also loads what judging needs, once
         self._cost_seconds = 0.0 if first else self._cpu() - began

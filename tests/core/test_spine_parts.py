@@ -149,7 +149,7 @@ def test_a_budget_is_a_credit_and_then_a_share_of_time():
 
 def test_events_must_grow_by_little_at_first_by_more_later_and_double_when_the_budget_is_overdrawn():
     budget = Budget(0.0)
-    assert [budget.growth(0.0, events) for events in (10, 5_000, 10**6)] == [0.01, 0.05, 0.1]
+    assert [budget.growth(0.0, events) for events in (10, 5_000, 10**6)] == [0.01, 0.01, 0.1]
     budget.spent = 1.0
     assert budget.growth(0.0, 5_000) == 1.0
 
@@ -434,7 +434,10 @@ def figure(rates, series=None, verdict=Verdict.LEAKING, room=Room(2**30, 2**31),
 def test_bytes_per_call_come_from_heap_blocks_or_the_resident_set():
     both = figure({"blocks": Interval(2.0, 1.9, 2.1), "heap": Interval(1000.0, 990.0, 1010.0)})
     assert both.bytes_per_call.value == pytest.approx(1000 + 2 * 64)
-    assert both.bytes_per_call.low == pytest.approx(990 + 1.9 * 16)
+    # the heap's growth could hold all of these blocks, so none of them is sure to be a small one
+    assert both.bytes_per_call.low == pytest.approx(990)
+    small = figure({"blocks": Interval(2.0, 1.9, 2.1), "heap": Interval(100.0, 90.0, 110.0)})
+    assert small.bytes_per_call.low == pytest.approx(90 + (1.9 - 110 / 512) * 16)
     assert figure({"heap": Interval(700.0, 690.0, 710.0)}).bytes_per_call.value == 700
     assert figure({"resident": Interval(4096.0, 4000.0, 4200.0)}).bytes_per_call.value == 4096
     shrinking = figure({"blocks": Interval(2.0, 1.9, 2.1), "heap": Interval(-50.0, -60.0, None)})

@@ -13,7 +13,7 @@ pytest.importorskip("gunicorn")
 
 CONFIGURATION = """
 from meminstr.integrations.gunicorn import recycling
-post_worker_init, worker_exit = recycling(leaking=True, check_seconds=0.1, cooldown_seconds=0)
+post_worker_init, worker_exit = recycling(leaking=True, check_seconds=0.5, cooldown_seconds=0)
 """
 
 APPLICATION = """
@@ -98,6 +98,6 @@ def test_a_leaking_worker_is_replaced(served):
             break
     text = log.read_text()
     assert len(pids) == 2, text
-    assert "GET /leak leaks" in text
+    assert f"process {first[1]} lets itself be replaced: GET /leak leaks" in text, text
     assert server.poll() is None
     assert refused == 0, text

@@ -1,0 +1,211 @@
+"""`Brackets`: whatever is allocated and kept between two readings is meminstr's own, and is taken off all later ones.
+
+An analysis inside the process would otherwise see itself.  Covers brackets that overlap in threads, garbage, free
+lists, a bracket torn off by an exception, and a fork.  How a reading is taken is left to the sampler, which this is the
+base of.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .faults import note_fault
+
+_LONGEST_BRACKET = 60.0
+_MOST_BLOCKS = 1_000_000
+"""A bracket in a heap with more blocks than this leaves the interpreter's free lists alone."""
+
+
+class Brackets:
+    """What a sampler knows of meminstr's own memory.
+
+    Args:
+        signals: how many a reading holds.
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, signals: int, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.own = array("d", [0.0] * signals)
+        """Bytes and blocks that meminstr's own analyses left behind, by signal: subtracted from every reading."""
+        self.brackets = 0
+        """How many analyses run now: readings taken meanwhile by other threads would see them."""
+        self.epoch = 0
+        """Moves when one begins or ends: two readings of different epochs have nothing to say together."""
+        self._bracket_lock = threading.RLock()  # a collection inside may run a finaliser that is guarded
+        self._bracket_ends = 0.0
+        self._opening: array[float] | None = None
+        self._collects = False
+        self._empty_bracket: float | None = None
+        """Blocks that `not_ours` sees around nothing: what it holds itself at the second reading."""
+
+    def read(self, into: array[float]) -> None:
+        """One reading; the sampler's matter."""
+        raise NotImplementedError
+
+    def buffer(self) -> array[float]:
+        """An array for one reading; the sampler's matter."""
+        raise NotImplementedError
+
+    def release(self, buffer: array[float]) -> None:
+        """Give an array back; the sampler's matter."""
+        raise NotImplementedError
+
+    def _book(self, purpose: str, seconds: float) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def not_ours(self, purpose: str = "analysis") -> Iterator[None]:
+        """Whatever is allocated and kept inside is meminstr's own: it is taken off all later readings.
+
+        Args:
+            purpose: which account pays: ``analysis``, ``reporting`` or ``loading``.
+
+        With other threads at work their growth of these milliseconds is taken off too; an analysis is rare enough
+        (some tens for each doubling of the run) that a leak loses less than a thousandth of itself.
+        """
+        # The collector is held off meanwhile, so that all garbage made inside is young, and is collected at the end
+        # by the youngest generation alone (at the cost of the objects made inside, whatever the heap's size).  Without
+        # that, garbage of ours that dies later would be taken off twice: importing numpy makes 60,000 blocks of it.
+        if self._empty_bracket is None:
+            self._empty_bracket = 0.0
+            self._empty_bracket = self._around_nothing()
+        began, busy = self.clock(), time.thread_time()
+        self._open()
+        try:
+            yield
+        finally:
+            self._close()
+            # what this thread worked, where the clock went on because the processor was somebody else's
+            self._book(purpose, min(self.clock() - began, time.thread_time() - busy))
+
+    def _open(self) -> None:
+        # of brackets that overlap, in threads or one inside another, the first to open and the last to close count:
+        # each for itself they would take the same growth off twice
+        with self._bracket_lock:
+            self.brackets += 1
+            self.epoch += 1
+            if self.brackets > 1:
+                return
+            self._bracket_ends = self.clock() + _LONGEST_BRACKET
+            self._opening = self.buffer()
+            self._collects = gc.isenabled()
+            if self._collects:
+                gc.disable()
+                gc.collect(0)
+                _drop_free_lists()
+            self.read(self._opening)
+
+    def _close(self) -> None:
+        with self._bracket_lock:
+            if self.brackets == 1:
+                before, after = self._opening, self.buffer()
+                self._opening = None
+                if self._collects:
+                    gc.collect(0)
+                    _drop_free_lists()
+                    gc.enable()
+                self.read(after)
+                if before is not None:
+                    for index in range(len(self.own)):
+                        if before[index] >= 0 and after[index] >= 0:
+                            self.own[index] += after[index] - before[index]
+                    if before[1] >= 0 and after[1] >= 0 and self._empty_bracket is not None:
+                        self.own[1] -= self._empty_bracket
+                    self.release(before)
+                self.release(after)
+            self.brackets = max(0, self.brackets - 1)
+            self.epoch += 1
+
+    def analysing(self) -> bool:
+        """Whether an analysis runs, in whatever thread; one that was torn off by an exception ends by itself."""
+        if not self.brackets:
+            return False
+        if self.clock() > self._bracket_ends:
+            self.brackets, self._opening = 0, None
+            return False
+        return True
+
+    def _around_nothing(self) -> float:
+        least = math.inf
+        for _ in range(8):
+            booked = self.own[1]
+            with self.not_ours():
+                pass
+            least = min(least, self.own[1] - booked)
+            self.own[1] = booked
+        return max(0.0, least)
+
+    def empty_free_lists(self) -> None:
+        """Have the interpreter drop what it keeps for reuse, and take that off the books.
+
+        A full collection empties free lists.  Much of what is in them comes from looks and was taken off as ours: if it
+        simply vanished, the level would seem to fall, as if growth were given back.  With everything frozen a
+        collection finds nothing, so that only the free lists go.
+        """
+        if program_froze():
+            return  # thawing ours would thaw its own
+        with self.not_ours("reporting"):
+            gc.freeze()
+            try:
+                gc.collect()
+            finally:
+                gc.unfreeze()
+
+    def give_away(self, made: object) -> None:
+        """Leave out of meminstr's own what a caller gets and keeps or drops: the size of ``made``, by copying it.
+
+        Without that each report would lower the readings by its size for ever, once it is dropped.
+        """
+        before, after = self.buffer(), self.buffer()
+        try:
+            self.read(before)
+            twin = copy.deepcopy(made)
+            self.read(after)
+            del twin
+            for index in range(1, len(self.own)):  # pages are not given back to be counted
+                if before[index] >= 0 and after[index] >= 0:
+                    self.own[index] -= max(0.0, after[index] - before[index])
+        except Exception as error:
+            note_fault("sizing a report", error)
+        finally:
+            self.release(before)
+            self.release(after)
+
+    def forget_brackets(self) -> None:
+        """In a forked child: none is open."""
+        self._bracket_lock = threading.RLock()
+        if self.brackets and self._collects:
+            gc.enable()
+        self.brackets, self._opening = 0, None
+
+
+def program_froze() -> bool:
+    """Whether the program itself used `gc.freeze`; CPython 3.12 keeps some hundred objects frozen on its own."""
+    return gc.get_freeze_count() > 1_000
+
+
+def _drop_free_lists() -> None:
+    """Have the interpreter drop the objects it keeps for reuse, before and after an analysis.
+
+    An analysis leaves lists and tuples there, which are booked as ours; the program would take its next ones from
+    there, unseen by any counter.  Analyses are frequent at first and rare later, so a growth that slows down would look
+    straight: of a cache that grew by 335 blocks 120 were seen.  A collection of all generations empties these lists,
+    and with everything frozen it finds nothing to walk.  It also makes the interpreter's next full collection come
+    sooner, which a large heap would feel: there it is left.
+    """
+    if program_froze() or sys.getallocatedblocks() > _MOST_BLOCKS:
+        return  # thawing ours would thaw its own
+    gc.freeze()
+    try:
+        gc.collect()
+    finally:
+        gc.unfreeze()

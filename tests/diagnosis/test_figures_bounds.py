@@ -1,0 +1,118 @@
+"""What is said of bytes holds whatever the size of the blocks: intervals, and the leak that is excluded."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meminstr.diagnosis import looking
+from meminstr.diagnosis.figures import _bytes_per_call, _excluded
+from meminstr.diagnosis.latching import Latch, still
+from meminstr.judgement import Judgement, SignalJudgement
+from meminstr.series import Series
+from meminstr.snapshot import SubjectRecord
+from meminstr.trend.episode import of_lows
+from meminstr.verdict import Interval, Verdict
+
+
+def record(series=None):
+    return SubjectRecord("f", "function", 10_000, 500, 0, series or {}, {})
+
+
+def judged(**rates):
+    return Judgement(Verdict.LEAKING, "", rates=rates)
+
+
+def exact(value):
+    return Interval(value, value, value)
+
+
+@given(st.floats(0.01, 10), st.integers(17, 100_000), st.integers(0, 100))
+def test_the_interval_of_bytes_holds_for_blocks_of_any_size(per_call, size, buffer):
+    """One block of `size` bytes is lost per event: a small one is no byte of the C heap, a large one is there too."""
+    small = size <= 512
+    heap = buffer + (0.0 if small else per_call * size)
+    found = _bytes_per_call(record(), judged(blocks=exact(per_call), heap=exact(heap)), None, 0.0)
+    truth = buffer + per_call * size
+    assert found.low * 0.999 <= truth <= found.high * 1.001
+    assert found.low <= found.value <= found.high
+
+
+def says(name, excluded):
+    return SignalJudgement(name, "block", "", Verdict.CLEAN, "", excluded_rate=excluded)
+
+
+def test_what_is_excluded_allows_for_the_largest_small_blocks():
+    found = Judgement(Verdict.CLEAN, "", signals=(says("blocks", 0.1), says("heap", 3.0)))
+    assert _excluded(found, record(), 0.0) == pytest.approx(0.1 * 512 + 3.0)
+
+
+@pytest.mark.parametrize("unknown", ["blocks", "heap"])
+def test_nothing_is_excluded_where_one_signal_excludes_nothing(unknown):
+    signals = tuple(says(name, None if name == unknown else 1.0) for name in ("blocks", "heap"))
+    assert _excluded(Judgement(Verdict.CLEAN, "", signals=signals), record(), 0.0) is None
+
+
+@given(st.lists(st.floats(1.0, 1000.0), min_size=3, max_size=40), st.integers(2, 64))
+def test_lows_stand_within_their_slots(widths, stride):
+    ends = np.cumsum(widths)
+    at = of_lows(ends, 0.0, stride)
+    assert (at <= ends + 1e-9).all()
+    assert (at[1:] >= ends[:-1] - 1e-9).all()
+
+
+def test_lows_of_samples_that_thin_out_stand_on_their_line():
+    """Slots of eight samples, first each call in twenty and then ever fewer."""
+    gaps = [20.0] * 160 + [20.0 * 1.05**k for k in range(160)]
+    x = np.cumsum(gaps)
+    slots = x.reshape(-1, 8)
+    at = of_lows(slots[:, -1], float(x[0]), 8)
+    mean_gaps = np.diff(slots[:, -1], prepend=0.0) / 8
+    assert (np.abs(at - slots[:, 0]) / mean_gaps)[1:].max() < 0.1  # a fifth, were they taken for even
+
+
+def series_of(values, every=20.0):
+    series = Series()
+    for i, value in enumerate(values, 1):
+        series.add(every * i, 0.01 * i, value)
+    return series.view()
+
+
+@pytest.mark.parametrize(("late", "stays"), [(1.0, True), (0.1, False)])
+def test_a_leak_that_was_found_stays_while_it_goes_on(late, stays):
+    view = series_of([float(min(i, 300) + late * max(0, i - 300)) for i in range(1, 901)])
+    latch = Latch("blocks", 20.0, 6000.0, 299.0, judged(blocks=exact(0.05)))
+    found = still(Judgement(Verdict.GROWING, "pace"), record({"blocks": view}), latch)
+    assert (found.verdict is Verdict.LEAKING) is stays
+
+
+def test_a_leak_stays_when_samples_became_rare():
+    """The last slot is as long as all before it, and still filling."""
+    series = Series()
+    x, gap = 0.0, 20.0
+    while x < 100_000:
+        x += gap
+        series.add(x, x, x)
+        gap = max(20.0, 0.1 * x) if x > 10_000 else 20.0
+    latch = Latch("blocks", 20.0, 6000.0, 5980.0, judged(blocks=exact(1.0)))
+    found = still(Judgement(Verdict.WARMING_UP, "shape"), record({"blocks": series.view()}), latch)
+    assert found.verdict is Verdict.LEAKING
+
+
+def asked(mean, error, *, spent=10.0, looked=0.0, samples=20):
+    tracker = SimpleNamespace(sampler=SimpleNamespace(cost_seconds=lambda: spent), cpu_seconds=lambda: 1.0)
+    deltas = SimpleNamespace(recent=lambda index: (samples, mean, error))
+    return looking._may_look(tracker, SimpleNamespace(state={"looked": looked}, deltas=deltas))
+
+
+def test_looks_beyond_the_budget_are_for_those_whose_calls_leave_something_behind():
+    assert asked(0.0, 1.0, spent=0.0)
+    assert asked(1.0, 0.1)
+    assert not asked(0.1, 1.0)
+    assert not asked(-1.0, 0.1)
+    assert not asked(1.0, 0.1, samples=3)
+    assert not asked(1.0, 0.1, looked=5.0)

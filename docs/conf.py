@@ -6,7 +6,7 @@ from meminstr import __version__
 
 project = "meminstr"
 author = "The meminstr authors"
-copyright = "the meminstr authors"  # noqa: A001
+copyright = "the meminstr authors"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -20,6 +20,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-autodoc_mock_imports = [name for name in ("dask", "distributed", "tornado") if find_spec(name) is None]
+_optional = ("dask", "distributed", "tornado", "celery", "billiard")
+autodoc_mock_imports = [name for name in _optional if find_spec(name) is None]
 default_role = "code"
 nitpicky = False

@@ -1,11 +1,12 @@
-"""``python docs/make_outputs.py [NAME...]``: what the pages include: what the examples print, and the table of settings.
+"""``python docs/make_outputs.py [NAME...]``: what the examples print, and the table of settings.
 
-Machine names, process numbers and paths are left out, figures are as printed.
+The pages include it.  Machine names, process numbers and paths are left out, figures are as printed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import subprocess
 import sys
@@ -49,8 +50,8 @@ def settings_table() -> str:
     """The settings as a Markdown table: names, defaults and allowed values from the code, words from its docstring."""
     from meminstr.settings import _RULES, Settings
 
-    listed = (Settings.__doc__ or "").partition("Attributes:")[2].partition("Raises:")[0]
-    meant = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", listed, re.M))
+    listed = inspect.cleandoc(Settings.__doc__ or "").partition("Attributes:")[2].partition("Raises:")[0]
+    meant = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", listed, re.M))
     rows = ["| setting | default | allowed | meaning |", "|---|---|---|---|"]
     for one in dataclasses.fields(Settings):
         text = " ".join(meant[one.name].split()).replace("``", "`")

@@ -38,6 +38,8 @@ class Share:
     high: float
     collinear_with: tuple[str, ...] = ()
     """Functions whose calls cannot be told from this one's: the rate is then of all of them together."""
+    told: bool = False
+    """Whether its own sampled calls say so, not only how the growth follows its calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def attribute(
         rate = max(rate, low)
         for name in members:
             others = tuple(m for m in members if m != name)
-            out[name] = Share(rate, low, rate + _SURE * error, others)
+            out[name] = Share(rate, low, rate + _SURE * error, others, own is not None)
     return out
 
 
@@ -177,7 +179,8 @@ def _deviation(values: Any) -> float:
 
 def _each_by_itself(changes: Mapping[str, Change], sure: float) -> dict[str, Share]:
     return {
-        name: Share(max(0.0, c.mean), c.mean - sure * c.error, c.mean + _SURE * c.error) for name, c in changes.items()
+        name: Share(max(0.0, c.mean), c.mean - sure * c.error, c.mean + _SURE * c.error, told=True)
+        for name, c in changes.items()
     }
 
 
@@ -259,10 +262,14 @@ def _nnls_of(gram: Any, moment: Any, iterations: int = 400) -> Any:
 
 
 def explained(shares: Mapping[str, Share], name: str, rate: float) -> str:
-    """``this``, ``another``, ``unclear`` or ``collinear``: whether ``name`` accounts for ``rate`` per call of it."""
+    """``this``, ``another``, ``unclear`` or ``collinear``: whether ``name`` accounts for ``rate`` per call of it.
+
+    A twentieth of the growth, beyond doubt, is worth a name.  Windows alone say so of whoever is called when others are
+    (their counts are never quite independent), so that without samples a larger part is asked for.
+    """
     share = shares.get(name)
     if share is None:
         return "unclear"
-    if share.low > 0.05 * rate and share.rate > 0.3 * rate:
+    if share.low > 0.05 * rate and (share.told or share.rate > 0.3 * rate):
         return "collinear" if share.collinear_with else "this"
     return "another" if share.high < 0.3 * rate else "unclear"

@@ -133,11 +133,7 @@ class ClassSubject:
             self._enter("retained", x, now, retained)
 
     def _enter(self, signal: str, x: float, now: float, value: float) -> None:
-        series = self.series[signal]
-        room = series.room
-        series.add(x, now, value)
-        if series.room != room:  # its own array has grown: not the program's memory
-            self.sampler.book(36 * (series.room - room))
+        self.sampler.enter(self.series[signal], x, now, value)
 
     def level_now(self, reading: dict[str, float], now: float) -> None:
         """Enter a reading taken between constructions."""

@@ -18,7 +18,7 @@ from .brackets import program_froze as program_froze
 from .faults import note_fault, settle
 from .forks import loading
 from .probes.budget import TimedProbe
-from .series import Series
+from .series import Series, array_bytes
 from .settings import current
 from .spending import Budget
 
@@ -117,18 +117,29 @@ class Sampler(Brackets):
         """Take an allocation of meminstr's own, just made and kept, off all later readings.
 
         Args:
-            size: bytes; those above 512 are in the C heap, which rounds up to 16 and adds 8 (glibc).
+            size: bytes; those above 512 are a block too, and in the C heap, which rounds up to 16 and adds 8 (glibc).
         """
+        self.own[1] += 1
         if size > SMALL:
             self.own[2] += (size + 23) // 16 * 16
-        else:
-            self.own[1] += 1
+
+    def enter(self, series: Series, x: float, now: float, value: float) -> None:
+        """Add a sample to a history, and book what its arrays took to grow: that is not the program's memory."""
+        room = series.room
+        series.add(x, now, value)
+        if series.room != room:
+            self.own[1] += 0 if room else 2  # the arrays beside what they hold
+            for had, has in zip(array_bytes(room), array_bytes(series.room), strict=True):
+                self.own[1] += not had
+                if has > SMALL:
+                    self.own[2] += (has + 23) // 16 * 16 - ((had + 23) // 16 * 16 if had > SMALL else 0)
 
     def read(self, into: array[float]) -> None:
         """One reading of the memory signals, less what is meminstr's own; ``into[3]`` is the time."""
         into[BEGAN] = self.clock()
         self._count += 1
-        if not self._fast or self._count % _RECALIBRATE == 0:
+        # not while a bracket is open: the closing reading would see the new list beside the old one
+        if not self._fast or (self._count % _RECALIBRATE == 0 and not self.brackets):
             self._recalibrate()
         own = self.own
         for index, read in enumerate(self._fast):
@@ -173,12 +184,12 @@ class Sampler(Brackets):
             self._next_history = now + max(0.01, elapsed / 2000)
             for index, name in enumerate(MEMORY_SIGNALS):
                 if reading[index] >= 0:
-                    self._series(name).add(elapsed, now, reading[index])
+                    self.enter(self._series(name), elapsed, now, reading[index])
             for name, probe in self.probes().items():
                 if name not in MEMORY_SIGNALS:
                     value = probe.read_if_due(now)
                     if value is not None:
-                        self._series(name).add(elapsed, now, float(value))
+                        self.enter(self._series(name), elapsed, now, float(value))
         finally:
             self._lock.release()
 

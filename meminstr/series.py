@@ -341,3 +341,8 @@ class Series:
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a series: {error}") from None
         return series
+
+
+def array_bytes(room: int) -> tuple[int, int]:
+    """Bytes of the two arrays of a `Series` with room for so many slots; noughts when it has none."""
+    return (8 * (4 * room + 2 * RECENT), 4 * room) if room else (0, 0)

@@ -118,14 +118,14 @@ class FunctionSubject:
             made = self.pace.sampled(
                 left <= 0 and not wanted, left > PLENTY_SECONDS or wanted, calls - self.calls_before
             )
-            if made:
-                sampler.book(made)
+            for size in made:
+                sampler.book(size)
             dear = left <= 0 and calls < self._due and not wanted
             if not self.enabled or dear or (sampler.brackets and sampler.analysing()):
                 self.skipped += 1
                 return None
             buffer = sampler.buffer()
-            calls = made = 0  # an int above 256 is a block, which would go between the readings
+            calls, made, size = 0, (), 0  # an int above 256 is a block, which would go between the readings
             sampler.read(buffer)
             if not self.samples:
                 self._history(0.0, buffer)
@@ -287,11 +287,7 @@ class FunctionSubject:
     def _history(self, x: float, reading: array[float]) -> None:
         for index, signal in enumerate(MEMORY_SIGNALS):
             if reading[index] >= 0:
-                series = self.series[signal]
-                room = series.room
-                series.add(x, reading[3], reading[index])
-                if series.room != room:  # its own array has grown: not the program's memory
-                    self.sampler.book(36 * (series.room - room))
+                self.sampler.enter(self.series[signal], x, reading[3], reading[index])
 
     def level_now(self, reading: dict[str, float], now: float) -> None:
         """Enter a reading taken between calls (at a report): the level after the calls so far."""

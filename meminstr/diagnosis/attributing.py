@@ -27,7 +27,9 @@ from .witnesses import (
     events_per_call,
     expected_of,
     leading,
+    positive,
     shares_of,
+    sole_suspect,
     threshold,
 )
 
@@ -57,9 +59,14 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
     sure = threshold(len(judged))
     expected = expected_of(judged)
     shares = shares_of(judged, snapshot, expected, sure)
-    judged = _standing_in(judged, expected, shares, sure)
-    says = [_says(one, shares, expected) for one in judged]
+    sole = sole_suspect(judged, expected, shares.get(expected.signal, {}))
+    judged = _standing_in(judged, expected, shares, sure, sole)
+    says = [
+        "this" if one.record is not None and one.record.name == sole else _says(one, shares, expected) for one in judged
+    ]
     accounted = sum(_share_of_growth(one, shares) for one, word in zip(judged, says, strict=True) if word == "this")
+    # with somebody named, or under suspicion by his own samples, others of whom samples show nothing are not accused
+    suspected = "this" in says or any(positive(one, expected) for one in judged)
     unsure = [one for one, word in zip(judged, says, strict=True) if word == "unclear"]
     out = []
     for one, word in zip(judged, says, strict=True):
@@ -67,7 +74,10 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
             out.append(_with_own_rates(_sharing(one, shares)))
         elif word == "collinear":
             out.append(_noted(_sharing(one, shares)))
-        elif word == "another" or (word == "unclear" and accounted >= _EXPLAINED):
+        elif word == "another" or (
+            word == "unclear"
+            and (accounted >= _EXPLAINED or (suspected and _asked(one, shares) and not positive(one, expected)))
+        ):
             out.append(acquitted(one, "elsewhere: in calls of others" if accounted else "elsewhere"))
         elif word == "unclear" and len(unsure) > _SUSPECTS:
             names = ", ".join(sorted(u.record.name for u in unsure if u.record)[:_SUSPECTS])
@@ -80,7 +90,11 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
 
 
 def _standing_in(
-    judged: Sequence[Reckoned], expected: Expected, shares: Mapping[str, Mapping[str, Share]], sure: float
+    judged: Sequence[Reckoned],
+    expected: Expected,
+    shares: Mapping[str, Mapping[str, Share]],
+    sure: float,
+    sole: str | None,
 ) -> list[Reckoned]:
     """A function whose own history is not clear yet, but whose calls leave behind what the others' histories show.
 
@@ -98,7 +112,8 @@ def _standing_in(
             facts = one.record.deltas.get(signal)
             enough = change is not None and facts is not None and facts.samples >= _MANY
             enough = enough and change is not None and change.mean - sure * change.error > 0
-            if enough and explained(known, one.record.name, rate.value) == "this":
+            enough = enough and explained(known, one.record.name, rate.value) == "this"
+            if enough or one.record.name == sole:
                 share = known[one.record.name]
                 reason = (
                     f"sampled calls leave {share.rate:.3g} {signal} each behind, and that accounts for what grows "
@@ -116,6 +131,13 @@ def _standing_in(
                 one = replace(one, judgement=judgement, one_time=None)
         out.append(one)
     return out
+
+
+def _asked(one: Reckoned, shares: Mapping[str, Mapping[str, Share]]) -> bool:
+    """Whether its samples had their say: with somebody else named, an unclear answer of theirs is no accusation."""
+    assert one.record is not None
+    found = [shares.get(signal, {}).get(one.record.name) for signal, _ in leading(one)]
+    return any(share is not None and share.told for share in found)
 
 
 def _says(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], expected: Expected) -> str:

@@ -23,6 +23,7 @@ from ..registry import ControllerMemoryTracker, Subject, set_look_hook
 from ..sampling import MEMORY_SIGNALS, Sampler
 from ..settings import current
 from ..snapshot import SubjectRecord
+from ..subjects import FunctionSubject
 from ..verdict import Finding, Verdict
 from . import overdue, tracing
 from .confirming import confirmed
@@ -37,7 +38,8 @@ logger = logging.getLogger("meminstr")
 _FIRST = 12
 _CENSUS_TICKS = (1, 20)
 _ENOUGH_SAMPLES, _AT_A_TIME = 1024, 256
-"""Samples that tell whose a growth is, where there are several functions: so many are taken whatever the budget says."""
+"""Samples that tell whose a growth is, of several functions: so many are taken whatever the budget says."""
+_ROUND, _A_SIGN = 128, 1.4
 _CREDIT = 0.3
 """Seconds that looks may cost to begin with; after that the setting ``cost_budget_share`` of the CPU time holds."""
 _RESERVE = 0.1
@@ -209,10 +211,29 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
 
 
 def _direct(tracker: ControllerMemoryTracker, subject: Subject) -> None:
-    """Something grows: of several functions it must be found out whose it is, and that is worth some samples more."""
+    """Something grows: of several functions it must be found out whose it is, and that is worth some samples more.
+
+    First of all alike; then of those whose samples saw something, once there are such (sequential halving: Karnin,
+    Koren and Somekh 2013).  One sample that changed something makes a mean of one
+    standard error, two of them one and a half.
+    """
     if isinstance(subject, ClassSubject) or len(tracker.functions) < 2 or subject.deltas.samples >= _ENOUGH_SAMPLES:
         return
+    others = list(tracker.functions.values())
+    if subject.deltas.samples >= _ROUND and _signs(subject) <= _A_SIGN < max(map(_signs, others)):
+        subject.directed = 0
+        return
     subject.directed = max(subject.directed, min(_AT_A_TIME, _ENOUGH_SAMPLES - subject.deltas.samples))
+
+
+def _signs(subject: FunctionSubject) -> float:
+    """Standard errors by which sampled calls leave something behind."""
+    best = 0.0
+    for name in ("blocks", "heap"):
+        samples, mean, error = subject.deltas.recent(MEMORY_SIGNALS.index(name))
+        if samples >= _TELLING and mean > 0:
+            best = max(best, mean / error if error > 0 else math.inf)
+    return best
 
 
 def _until_it_matters(record: SubjectRecord, found: Judgement, horizon: float) -> int:

@@ -8,7 +8,7 @@ others: the solving (`attribution`), the decision (`attributing`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -24,6 +24,7 @@ _ERROR_RATE = 0.005
 _TOO_MUCH = 1.5
 """Times the growth: calls that leave more than this behind leave it to somebody who lets go of it."""
 _MOST_OF_IT = 0.5
+_TELLING_EVENTS = 3.0
 SIGNALS = ("blocks", "heap", "resident")
 
 
@@ -96,13 +97,12 @@ def _event_size(judged: Sequence[Reckoned], expected: Expected) -> float | None:
     Events that come by chance have a mean square over their mean of their size (Campbell 1909).
     """
     sizes, seen = [], 0.0
-    sure = threshold(len(judged))
     for one in judged:
         facts = _steps_or_whole(one.record, expected.signal) if one.record is not None else None
         rate = expected.rate(one, expected.signal)
         if facts is None or rate is None or rate.value <= 0 or facts.samples < FEW or not math.isfinite(facts.error):
             continue
-        if facts.mean - sure * facts.error > 0 and facts.mean <= _TOO_MUCH * max(rate.value, rate.high or 0.0):
+        if facts.mean - SURE * facts.error > 0 and facts.mean <= _TOO_MUCH * max(rate.value, rate.high or 0.0):
             sizes.append((facts.error**2 * (facts.samples - 1) + facts.mean**2) / facts.mean)
             seen += facts.mean / rate.value
     return max(sizes) if seen >= _MOST_OF_IT else None
@@ -113,6 +113,40 @@ def leading(one: Reckoned) -> list[tuple[str, Interval]]:
     # exact counters first: pages come into the resident set when they please
     loud = [s for s in one.judgement.signals if s.verdict in ACCUSED and s.rate is not None]
     return [(s.name, s.rate) for s in sorted(loud, key=lambda s: s.name == "resident") if s.rate is not None]
+
+
+def sole_suspect(judged: Sequence[Reckoned], expected: Expected, shares: Mapping[str, Share]) -> str | None:
+    """The only function that could be behind most of the growth, if its own samples say that it is.
+
+    All others have been asked and would have shown it: then the one question left is not one of many.
+    """
+    suspects = []
+    for one in judged:
+        rate = expected.rate(one, expected.signal)
+        if one.record is None or not one.record.calls:
+            continue
+        share = shares.get(one.record.name)
+        if share is None or rate is None or rate.value <= 0:
+            return None
+        if share.high >= _MOST_OF_IT * rate.value:
+            suspects.append((one, rate, share))
+    if len(suspects) != 1:
+        return None
+    one, rate, share = suspects[0]
+    assert one.record is not None
+    change = change_of(one.record, expected.signal, rate, expected.size)
+    if change is None or not share.told or change.mean - SURE * change.error <= 0:
+        return None
+    return one.record.name
+
+
+def positive(one: Reckoned, expected: Expected) -> bool:
+    """Whether its own samples, asked alone, say that it leaves something behind."""
+    rate = expected.rate(one, expected.signal)
+    if one.record is None or rate is None or one.record.samples < FEW:
+        return False
+    change = change_of(one.record, expected.signal, rate, expected.size)
+    return change is not None and change.mean - SURE * change.error > 0
 
 
 def shares_of(
@@ -159,6 +193,10 @@ def change_of(record: SubjectRecord, signal: str, rate: Interval | None, size: f
         return None
     error = math.hypot(facts.error, rate.value / events) + facts.slack / 2
     mean = facts.mean - facts.slack / 2
+    if size is not None and facts.error > 0 and 0 < (seen := (mean / facts.error) ** 2) < _TELLING_EVENTS:
+        # one or two events, of whatever size: those of the growth are of this size, and would have been more
+        mean = min(mean, seen * size / facts.samples)
+        error = min(error, math.sqrt(seen + 1.0) * size / facts.samples)
     if error > 2 * rate.value:
         return None
     if mean + SURE * error < 0:

@@ -53,6 +53,7 @@ def early_pattern(every: int) -> bytes:
 
 _marks: dict[int, bytes] = {}
 _MOST_MARKS, _LARGE = 1024, 16_384
+_SMALL_INT = 256
 
 
 def marks_of(gap: int) -> bytes:
@@ -83,8 +84,8 @@ class Pace:
         self._state = every
         self.cell = [marks_of(every)]
 
-    def sampled(self, short: bool, plenty: bool, calls: int) -> int:
-        """Choose the next distance; returns the bytes made for it, mostly nought.
+    def sampled(self, short: bool, plenty: bool, calls: int) -> tuple[int, ...]:
+        """Choose the next distance; returns the sizes of what was made for it and is kept, in bytes: mostly nothing.
 
         Args:
             short: the budget does not allow a sample now: twice as far, but never past what `growth_at` says.
@@ -104,9 +105,13 @@ class Pace:
             step = (gap // (2 * steps)) | 1  # odd and no multiple of five, so that all remainders come up
             step += 2 * (step % 5 == 0)
             gap += step * (self._state % (2 * steps + 1) - steps)
-        known = gap in _marks
+        known, table = gap in _marks, _marks.__sizeof__()
         self.cell[0] = marks_of(gap)
-        return gap + 33 if not known and gap in _marks else 0
+        if known or gap not in _marks:
+            return ()
+        # the marks, the number they are found by where it is no small one, and what the table took to grow
+        grown = _marks.__sizeof__() - table
+        return (gap + 33, *((32,) if gap > _SMALL_INT else ()), *((grown,) if grown else ()))
 
 
 def sampling_switch(every: int, pace: Pace | None = None) -> Callable[[], int]:

@@ -2,8 +2,8 @@
 them.
 
 A plain ASGI callable, not a subclass of a framework's: context variables and streaming stay as they are.  The template
-of the route is in the scope once the application has run (Starlette and FastAPI put it there); other frameworks give a
-``template`` function.
+of the route is in the scope once the application has run (Starlette and FastAPI put it there); other frameworks note it
+as ``scope["meminstr.route"]`` or give a ``template`` function.
 
     app.add_middleware(MemoryMiddleware, debug_path="/debug/memory", shed_above=0.95)
 """
@@ -20,7 +20,7 @@ from ..evidence.birth_sites import context
 from ..registry import ControllerMemoryTracker
 from .debug_page import DebugPages
 from .recycling import not_ready
-from .routes import Routes, tag_of
+from .routes import NOTED, Routes, tag_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -103,7 +103,10 @@ class MemoryMiddleware:
 
 
 def template_of(scope: Scope) -> str | None:
-    """The route's template of a scope that Starlette or FastAPI has served, mounts included; None: no route matched."""
+    """The route's template of a scope: what the application noted, or Starlette and FastAPI did, mounts included; None:
+    no route matched."""
+    if isinstance(noted := scope.get(NOTED), str):
+        return noted
     route = scope.get("route")
     path = getattr(route, "path_format", None) or getattr(route, "path", None)
     if isinstance(path, str):

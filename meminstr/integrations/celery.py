@@ -16,7 +16,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from celery import signals
+from celery.signals import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    task_postrun,
+    task_prerun,
+    worker_process_init,
+    worker_process_shutdown,
+)
 
 from ..decorators.guarding import check_on_leak, chosen
 from ..errors import UsageError
@@ -63,9 +68,7 @@ class _Tasks:
             name = _OTHER
         known = self._kinds.get(name)
         if known is None:
-            known = TalliedSubject(
-                name, "task", self._tracker.sampler, horizon=self._horizon, on_leak=self._on_leak
-            )
+            known = TalliedSubject(name, "task", self._tracker.sampler, horizon=self._horizon, on_leak=self._on_leak)
             if not self._tracker.adopt(known):
                 known.enabled = False
             self._kinds[name] = known
@@ -95,8 +98,8 @@ def count_tasks(
         raise UsageError('on_leak="raise" is not allowed for tasks: "warn" or a callable is')
     tasks = _Tasks(checked_every(every), horizon, on_leak, chosen(tracker))
     _connected.append(tasks)
-    signals.task_prerun.connect(tasks.begun, weak=False)
-    signals.task_postrun.connect(tasks.ended, weak=False)
+    task_prerun.connect(tasks.begun, weak=False)
+    task_postrun.connect(tasks.ended, weak=False)
 
 
 def recycling(app: Any, **options: Any) -> None:
@@ -134,13 +137,13 @@ def recycling(app: Any, **options: Any) -> None:
             one.stop()
 
     _connected.append((started, stopped))
-    signals.worker_process_init.connect(started, weak=False)
-    signals.worker_process_shutdown.connect(stopped, weak=False)
+    worker_process_init.connect(started, weak=False)
+    worker_process_shutdown.connect(stopped, weak=False)
 
 
 def _goes_when(due: list[bool]) -> bool:
     """In a child: have the pool's own look at its memory, after each task, answer "too much" once it is due."""
-    import billiard.pool
+    import billiard.pool  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     measured: Callable[[], int] = billiard.pool.mem_rss
 

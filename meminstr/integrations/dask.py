@@ -10,7 +10,9 @@ kind ``task``: tasks of several threads overlap, so growth is attributed by leas
 worker sends its latest verdict with the heartbeat (``client.scheduler_info()``: ``metrics["meminstr"]``) and its
 report every few seconds as an event to the scheduler, where it outlives a worker that is killed.
 
-A worker that is killed loses what it found since its last event, no more.  Results that a worker holds for somebody are no leak: their bytes are in the process's figures, and as a signal of their
+A worker that is killed loses what it found since its last event, no more.
+
+Results that a worker holds for somebody are no leak: their bytes are in the process's figures, and as a signal of their
 own, ``dask_managed``.
 """
 

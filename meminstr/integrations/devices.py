@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from ..decorators.guarding import chosen
@@ -65,8 +66,8 @@ def _torch(torch: Any) -> Iterator[tuple[str, Reader]]:
         backend = getattr(torch, kind, None)
         if backend is not None and backend.is_available():
             for index in range(backend.device_count()):
-                yield f"device_torch_{kind}{index}_allocated", _of(backend.memory_allocated, index)
-                yield f"device_torch_{kind}{index}_reserved", _of(backend.memory_reserved, index)
+                yield f"device_torch_{kind}{index}_allocated", partial(_asked, backend, "memory_allocated", index)
+                yield f"device_torch_{kind}{index}_reserved", partial(_asked, backend, "memory_reserved", index)
     mps = getattr(getattr(torch, "backends", None), "mps", None)
     if mps is not None and mps.is_available():
         yield "device_torch_mps_allocated", lambda: int(torch.mps.current_allocated_memory())
@@ -85,12 +86,12 @@ def _cupy(cupy: Any) -> Iterator[tuple[str, Reader]]:
             return int(getattr(cupy.get_default_memory_pool(), figure)())
 
     for index in range(count):
-        yield f"device_cupy_cuda{index}_allocated", lambda index=index: pool(index, "used_bytes")
-        yield f"device_cupy_cuda{index}_reserved", lambda index=index: pool(index, "total_bytes")
+        yield f"device_cupy_cuda{index}_allocated", partial(pool, index, "used_bytes")
+        yield f"device_cupy_cuda{index}_reserved", partial(pool, index, "total_bytes")
 
 
-def _of(read: Callable[[int], int], index: int) -> Reader:
-    return lambda: int(read(index))
+def _asked(backend: Any, figure: str, index: int) -> int:
+    return int(getattr(backend, figure)(index))
 
 
 _READERS: dict[str, Callable[[Any], Iterator[tuple[str, Reader]]]] = {"torch": _torch, "cupy": _cupy}

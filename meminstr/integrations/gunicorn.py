@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .recycling import Recycler
+from .recycling import Recycler, terminate_self
 
 Hook = Callable[..., None]
 
@@ -29,9 +29,16 @@ def recycling(**options: Any) -> tuple[Hook, Hook]:
     """
     Recycler(**options)
     running: list[Recycler] = []
+    asked = options.get("action", terminate_self)
 
     def post_worker_init(worker: Any) -> None:
-        running[:] = [Recycler(**options).start()]
+        def leave() -> None:
+            # into gunicorn's own log too: the application's may go nowhere
+            worker.log.warning("meminstr_recycle: worker %d lets itself be replaced: %s", worker.pid, one.reason)
+            asked()
+
+        one = Recycler(**{**options, "action": leave})
+        running[:] = [one.start()]
 
     def worker_exit(server: Any, worker: Any) -> None:
         for one in running:

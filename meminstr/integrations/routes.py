@@ -28,6 +28,8 @@ logger = logging.getLogger("meminstr")
 
 UNMATCHED = "<unmatched>"
 OTHER = "<other routes>"
+NOTED = "meminstr.route"
+"""Key under which an application may note the route in a WSGI environment or an ASGI scope."""
 MOST_ROUTES = 200
 _ROOM_SECONDS = 0.5
 """How old an answer about the room left may be: a full look at the container's files takes 0.3 ms."""

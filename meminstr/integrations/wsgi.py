@@ -1,7 +1,8 @@
 """`MemoryMiddleware` for WSGI applications (Flask, Django, Pyramid); imports none of them.
 
-Flask's route is found in the environment when the response starts (werkzeug puts the request there); for other
-frameworks give a ``template`` function, without which the path stands for the route, its identifiers left out.
+Flask's route is found in the environment when the response starts (werkzeug puts the request there); other frameworks
+note it as ``environ["meminstr.route"]`` (Django: ``request.META``) or give a ``template`` function, without which the
+path stands for the route, its identifiers left out.
 
     app.wsgi_app = MemoryMiddleware(app.wsgi_app, debug_path="/debug/memory")
 """
@@ -18,7 +19,7 @@ from ..evidence.birth_sites import context
 from ..registry import ControllerMemoryTracker
 from .debug_page import DebugPages
 from .recycling import not_ready
-from .routes import Routes, tag_of
+from .routes import NOTED, Routes, tag_of
 
 Environ = dict[str, Any]
 RETRY_AFTER_SECONDS = 5
@@ -27,7 +28,8 @@ RETRY_AFTER_SECONDS = 5
 class MemoryMiddleware:
     """Tallies the requests of a WSGI application by route, and tags what is born in them.
 
-    A request lasts until its response was iterated and closed, as streaming ones want.
+    A request lasts until its response was iterated and closed, as streaming ones want; a file that the server sends by
+    itself is handed on untouched.
 
     Args:
         app: the application.
@@ -95,7 +97,7 @@ class MemoryMiddleware:
         except BaseException as error:
             ended(error)
             raise
-        if type(body) in (list, tuple):
+        if type(body) in (list, tuple) or _is_file(body, environ):
             ended()
             return body
         return _Streaming(body, ended)
@@ -122,9 +124,17 @@ class _Streaming:
                 ended()
 
 
+def _is_file(body: Any, environ: Environ) -> bool:
+    """Whether the server recognises this response as a file, which it sends by itself: if nobody wraps it."""
+    kind = environ.get("wsgi.file_wrapper")
+    return isinstance(kind, type) and isinstance(body, kind)
+
+
 def template_of(environ: Environ) -> str | None:
-    """The route of an environment that Flask has served, else the path without its identifiers; None: no route
-    matched."""
+    """The route of an environment: what the application noted, or what Flask did, else the path without its
+    identifiers; None: no route matched."""
+    if isinstance(noted := environ.get(NOTED), str):
+        return noted
     request = environ.get("werkzeug.request")
     if request is not None and hasattr(request, "url_rule"):
         rule = getattr(request.url_rule, "rule", None)

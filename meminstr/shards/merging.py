@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import UsageError
-from ..reports.escape import safe
+from ..reports.escape import NBSP, safe
 from ..reports.files import StrPath
 from ..reports.model import Report
 from ..reports.wording import WORDS, duration, rates, size
@@ -76,7 +76,7 @@ def last_words(shard: Shard, state: str) -> str:
         text += f"; {_told(finding)}"
     if not growing:
         text += "; no function or class was found growing"
-    return text
+    return text.replace(NBSP, " ")  # a note is shown as it is, its strange characters as escapes
 
 
 def _told(finding: Finding) -> str:

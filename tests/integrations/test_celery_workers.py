@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("celery")
 
-TASKS = 600
+TASKS = 250
 
 APPLICATION = """
 import os

@@ -60,7 +60,9 @@ def cupy(monkeypatch):
         def total_bytes(self):
             return pools[current[0]][1]
 
-    runtime = types.SimpleNamespace(getDeviceCount=lambda: 2, CUDARuntimeError=type("CUDARuntimeError", (Exception,), {}))
+    runtime = types.SimpleNamespace(
+        getDeviceCount=lambda: 2, CUDARuntimeError=type("CUDARuntimeError", (Exception,), {})
+    )
     module.cuda = types.SimpleNamespace(Device=Device, runtime=runtime)
     module.get_default_memory_pool = Pool
     monkeypatch.setitem(sys.modules, "cupy", module)

@@ -98,6 +98,6 @@ def test_a_leaking_worker_is_replaced(served):
             break
     text = log.read_text()
     assert len(pids) == 2, text
-    assert f"process {first[1]} lets itself be replaced: GET /leak leaks" in text, text
+    assert f"worker {first[1]} lets itself be replaced: GET /leak leaks" in text, text
     assert server.poll() is None
     assert refused == 0, text

@@ -14,10 +14,11 @@ import pytest
 pytest.importorskip("uvicorn")
 
 APPLICATION = """
-import os
+import logging, os
 from meminstr.integrations.asgi import MemoryMiddleware
 from meminstr.integrations.recycling import Recycler
 
+logging.basicConfig()
 kept = []
 
 async def serve(scope, receive, send):
@@ -57,8 +58,7 @@ def test_a_leaking_worker_of_two_is_replaced(tmp_path):
         port = one.getsockname()[1]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MEMINSTR_")}
     log = tmp_path / "log"
-    command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(port), "--workers", "2", "--log-level", "info",
-               "--no-access-log"]  # fmt: skip
+    command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(port), "--workers", "2", "--no-access-log"]
     with log.open("w") as out:
         server = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out, env=environment)
         try:

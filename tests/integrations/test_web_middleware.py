@@ -105,8 +105,11 @@ def test_other_protocols_pass_through(tracker):
     async def app(scope, receive, send):
         seen.append((scope["type"], receive, send))
 
-    asyncio.run(asgi.MemoryMiddleware(app, tracker=tracker)({"type": "lifespan"}, 1, 2))
-    assert seen == [("lifespan", 1, 2)]
+    served = asgi.MemoryMiddleware(app, tracker=tracker, shed_above=0.5, debug_path="/debug/memory")
+    served.routes._room = Room(1)
+    asyncio.run(served({"type": "lifespan"}, 1, 2))
+    asyncio.run(served({"type": "websocket", "path": "/debug/memory"}, 3, 4))
+    assert seen == [("lifespan", 1, 2), ("websocket", 3, 4)]
     assert not tracker.functions
 
 
@@ -166,6 +169,14 @@ def test_debug_page_is_for_this_machine_or_the_token(tracker):
     # not even from here with a wrong token: who shows one wants to be judged by it
     assert ask(app, "/debug/memory", headers=[("authorization", "Bearer wrong-wrong-wrong")])[0] == 404
     assert "GET /debug/memory" not in tracker.functions
+
+
+def test_readiness_is_answered_before_the_application(tracker, monkeypatch):
+    app = fast_app(tracker, ready_path="/ready")
+    assert ask(app, "/ready")[::2] == (200, b"ready\n")
+    monkeypatch.setattr(app._pages, "_ready", lambda: "step leaks")
+    assert ask(app, "/ready", client=("203.0.113.9", 1))[::2] == (503, b"step leaks\n")
+    assert not counted(tracker)
 
 
 def test_debug_page_is_off_by_default(tracker):
@@ -253,6 +264,34 @@ def test_a_list_is_handed_on_as_it_is(tracker):
     answer = [b"x"]
     app = wsgi.MemoryMiddleware(lambda environ, start: answer, tracker=tracker)
     assert app({"PATH_INFO": "/", "REQUEST_METHOD": "GET"}, None) is answer
+
+
+def test_a_file_is_left_to_the_server(tracker, tmp_path):
+    from wsgiref.util import FileWrapper
+
+    (tmp_path / "f").write_bytes(b"x" * 9000)
+    with (tmp_path / "f").open("rb") as file:
+        served = wsgi.MemoryMiddleware(lambda environ, start: environ["wsgi.file_wrapper"](file), tracker=tracker)
+        body = served({"PATH_INFO": "/f", "REQUEST_METHOD": "GET", "wsgi.file_wrapper": FileWrapper}, None)
+        assert type(body) is FileWrapper  # servers look at the type and send the descriptor
+    assert counted(tracker) == {"GET /f": 1}
+
+
+def test_an_application_may_note_its_route(tracker):
+    def old(environ, start):
+        environ["meminstr.route"] = "/shelf/<id>"
+        start("200 OK", [])
+        return []
+
+    async def new(scope, receive, send):
+        scope["meminstr.route"] = "/table/<id>"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    served = wsgi.MemoryMiddleware(old, tracker=tracker)
+    served({"PATH_INFO": "/shelf/alpha", "REQUEST_METHOD": "GET"}, lambda *args: None)
+    ask(asgi.MemoryMiddleware(new, tracker=tracker), "/table/alpha")
+    assert counted(tracker) == {"GET /shelf/<id>": 1, "GET /table/<id>": 1}
 
 
 def test_wsgi_errors_go_on(tracker):

@@ -94,9 +94,9 @@ class Windows:
         self._readings: list[array[float]] = []
         self._counts: dict[str, array[int]] = {}
 
-    def sampled(self) -> None:
-        """A sample was taken; now and then it becomes a window."""
-        self._passed += 1
+    def sampled(self, weight: int = 1) -> None:
+        """A sample was taken; now and then it becomes a window: one in eight at first, of heavier ones more."""
+        self._passed += weight
         functions = self._functions
         if self._passed < max(self._stride, len(functions) // 4) or len(functions) < 2:
             return

@@ -88,6 +88,8 @@ class ControllerMemoryTracker(SeedTracker):
         self.started_wall = time.time()
         self.started_cpu = time.process_time()
         self.enabled = True
+        self.reckon_at = 0
+        """Samples of all functions from which on it is worth asking again whose a growth is; see `diagnosis`."""
         self._lock = threading.RLock()
         self._seeds = SeedCounts(self.resident_mb)
         self._windows = Windows(self.sampler, self.functions)
@@ -182,7 +184,7 @@ class ControllerMemoryTracker(SeedTracker):
     # ------------------------------------------------------------ looks
 
     def _sampled(self, subject: Subject) -> None:
-        self._windows.sampled()
+        self._windows.sampled(subject.weight if isinstance(subject, FunctionSubject) else 1)
         if isinstance(subject, FunctionSubject):
             self.nesting.sampled(subject.name)
         if _look_hook is not None:

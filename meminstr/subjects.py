@@ -36,6 +36,9 @@ _PAUSED, _AWAY = BEGAN + 4, BEGAN + 4 + _K
 _LONGEST_SAMPLE = 30e-6
 """Seconds, where other threads work: what is beyond was a wait for the interpreter's lock.  (Probes that are dear in
 themselves have budgets of their own.)"""
+_LARGE_INT, _COUNTERS = 257, 4
+"""From here on an int is a block of its own: the counts of samples in subject, changes, nesting and the next look.
+Fifty functions whose samples come to that together would look like a step in the program's memory."""
 _MOST_STEPS = 64
 """Of a sampled call so many steps are read, and then no more: a server's main loop is one call."""
 
@@ -51,6 +54,8 @@ class FunctionSubject:
     """
 
     kind = "function"
+    weight = 1
+    """How much one sample counts towards the next window; see `background.Windows`."""
     fresh_references = 3
     """References to a result that nobody else holds, as `owned` sees them; the registry measures it."""
     idle_blocks = 0
@@ -123,6 +128,7 @@ class FunctionSubject:
             dear = left <= 0 and calls < self._due and not wanted
             if not self.enabled or dear or (sampler.brackets and sampler.analysing()):
                 self.skipped += 1
+                sampler.own[1] += self.skipped == _LARGE_INT
                 return None
             buffer = sampler.buffer()
             calls, made, size = 0, (), 0  # an int above 256 is a block, which would go between the readings
@@ -248,12 +254,15 @@ class FunctionSubject:
                         if made:
                             sampler.book(made)
                         self.across.add(calls, token, after, own[1])
+                        sampler.own[1] += self.across.samples == _LARGE_INT
                     if token[_STEPS] >= 0:
                         for index in range(_K):
                             if token[index] >= 0:
                                 token[index] += token[_AWAY + index]
                         self.deltas.add(calls, token, after, own[1])
                 self.samples += 1
+                if self.samples == _LARGE_INT:
+                    sampler.own[1] += _COUNTERS
                 self._history(float(calls), after)
             sampler.keep(after)
             now = sampler.clock()  # the cost so far, without that of a look

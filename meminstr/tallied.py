@@ -37,6 +37,9 @@ class TalliedSubject(FunctionSubject):
         on_sample: told after each sample.
     """
 
+    weight = 8
+    """Each is a window: with no changes of its own to go by, windows are the only witnesses."""
+
     def __init__(
         self,
         name: str,

@@ -66,7 +66,9 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
     ]
     accounted = sum(_share_of_growth(one, shares) for one, word in zip(judged, says, strict=True) if word == "this")
     # with somebody named, or under suspicion by his own samples, others of whom samples show nothing are not accused
-    suspected = "this" in says or any(positive(one, expected) for one in judged)
+    # (nor where several are left that samples do not exclude: each would be a guess)
+    rivals = sum(_possible(one, shares, expected) for one in judged) if len(judged) > _SUSPECTS else 0
+    suspected = "this" in says or rivals > 1 or any(positive(one, expected) for one in judged)
     unsure = [one for one, word in zip(judged, says, strict=True) if word == "unclear"]
     out = []
     for one, word in zip(judged, says, strict=True):
@@ -131,6 +133,14 @@ def _standing_in(
                 one = replace(one, judgement=judgement, one_time=None)
         out.append(one)
     return out
+
+
+def _possible(one: Reckoned, shares: Mapping[str, Mapping[str, Share]], expected: Expected) -> bool:
+    """Whether it could be behind a material part of the growth, accused by its own history or not."""
+    rate = expected.rate(one, expected.signal)
+    if one.record is None or not one.record.calls:
+        return False
+    return rate is None or explained(shares.get(expected.signal, {}), one.record.name, rate.value) != "another"
 
 
 def _asked(one: Reckoned, shares: Mapping[str, Mapping[str, Share]]) -> bool:

@@ -73,6 +73,8 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     state = subject.state
     overdue.check(tracker)
     tracing.check(tracker)
+    if state.get("suspicious") and isinstance(subject, FunctionSubject) and not subject.directed:
+        _direct(tracker, subject, alone=True)
     if subject.samples < state.get("next_look", _FIRST):
         return
     state["next_look"] = subject.samples + max(1, subject.samples // 7)
@@ -90,6 +92,7 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     try:
         with sampler.not_ours():
             suspicious = _retained_something(subject)
+        state["suspicious"] = suspicious
         if suspicious:
             _direct(tracker, subject)
             prime_once(sampler)
@@ -196,6 +199,10 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
     if state.get("acted"):
         state["next_look"] = 2 * subject.samples  # there is nothing left to announce
         return None
+    # where it is not this one's, the next answer comes when all have more samples; signs of its own need not wait
+    samples = sum(f.samples for f in list(tracker.functions.values()))
+    if isinstance(subject, FunctionSubject) and samples < tracker.reckon_at and _signs(subject) <= _SURE:
+        return None
     snapshot = take(tracker, {})
     reckoning = reckon(snapshot, horizon=settings.horizon)
     mine = next((r for r in reckoning.subjects if r.record and r.record.name == subject.name), None)
@@ -203,6 +210,7 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
         # it grows with the calls but not in them: the process leaks, and this guard is the one to say so
         mine = reckoning.process
     if mine is None or mine.judgement.verdict is not Verdict.LEAKING:
+        tracker.reckon_at = samples + samples // 14
         return None
     state["acted"] = True
     state["leak"] = latch_of(found, record)
@@ -210,7 +218,7 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
     return finding_of(settled(mine), snapshot, Room(None, None), counts=counts if mine.record else None)
 
 
-def _direct(tracker: ControllerMemoryTracker, subject: Subject) -> None:
+def _direct(tracker: ControllerMemoryTracker, subject: Subject, *, alone: bool = False) -> None:
     """Something grows: of several functions it must be found out whose it is, and that is worth some samples more.
 
     First of all alike; then of those whose samples saw something, once there are such (sequential halving: Karnin,
@@ -219,8 +227,9 @@ def _direct(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     """
     if isinstance(subject, ClassSubject) or len(tracker.functions) < 2 or subject.deltas.samples >= _ENOUGH_SAMPLES:
         return
-    others = list(tracker.functions.values())
-    if subject.deltas.samples >= _ROUND and _signs(subject) <= _A_SIGN < max(map(_signs, others)):
+    # between looks only for those with a sign of their own: asking all others is dear
+    silent = subject.deltas.samples >= _ROUND and _signs(subject) <= _A_SIGN
+    if silent and (alone or max(map(_signs, list(tracker.functions.values()))) > _A_SIGN):
         subject.directed = 0
         return
     subject.directed = max(subject.directed, min(_AT_A_TIME, _ENOUGH_SAMPLES - subject.deltas.samples))

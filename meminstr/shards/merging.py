@@ -76,7 +76,7 @@ def last_words(shard: Shard, state: str) -> str:
         text += f"; {_told(finding)}"
     if not growing:
         text += "; no function or class was found growing"
-    return text.replace(NBSP, " ")  # a note is shown as it is, its strange characters as escapes
+    return text.replace(NBSP, " ")  # a note is kept as data; where lines break is for whoever prints it
 
 
 def _told(finding: Finding) -> str:

@@ -73,3 +73,21 @@ def test_nnls_satisfies_its_optimality_conditions(seed, n, m):
     assert (x >= 0).all()
     assert (gradient <= 1e-6).all()
     assert np.abs(gradient[x > 0]).max(initial=0) < 1e-6
+
+
+def test_readings_amid_work_do_not_hide_whose_the_growth_is():
+    # what is under way at a reading is in its level: neighbouring windows share it with opposite signs
+    import random
+
+    chance, level, calls, windows, seconds = random.Random(4), 0.0, dict.fromkeys("abcdefghij", 0), [], 0.0
+    for _ in range(200):
+        seconds += chance.uniform(0.1, 2.0)
+        for _ in range(20):
+            name = chance.choice("abcdefghij")
+            calls[name] += 1
+            level += 40.0 * (name == "d")
+        windows.append(Window(seconds, {"blocks": level + chance.gauss(0.0, 300.0)}, dict(calls)))
+    shares = attribute(windows, "blocks")
+    # taken as independent the windows would leave -24 to 82 for the true 40
+    assert 5.0 < shares["d"].low < 40.0 < shares["d"].high < 75.0
+    assert all(share.low <= 0.0 for name, share in shares.items() if name != "d")

@@ -173,8 +173,8 @@ def test_the_merged_report_tells_what_the_killed_said_last(tmp_path):
     (note,) = [n for n in report.extra["notes"] if "was killed" in n]
     for part in (
         "process 4194305",
-        "90\u00a0MiB resident",
-        "10\u00a0MiB left of 100\u00a0MiB (cgroup)",
+        "90 MiB resident",
+        "10 MiB left of 100 MiB (cgroup)",
         "enough for",
         "LEAKING handle",
         "held by app.kept[*]",

@@ -149,7 +149,7 @@ def _solve(design: Any, growth: Any, rows: Any, values: Any) -> list[tuple[float
     import numpy as np
 
     columns = design.shape[1]
-    spread = 0.0
+    spread, gram, rates = 0.0, np.eye(columns), np.zeros(columns)
     for turn in range(3):  # the windows' own spread is found by fitting them, and weights them from there on
         weight = 1.0 / spread if spread else 1.0 / max(1e-12, _deviation(growth)) if len(growth) else 1.0
         a, b = np.vstack([design * weight, rows]), np.concatenate([growth * weight, values])

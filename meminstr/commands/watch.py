@@ -44,6 +44,7 @@ class Source(Protocol):
 
     def headline(self, report: Report | None) -> str:
         """Who, how much, and how it stands, in one line."""
+        ...
 
 
 def add_parser(commands: Any) -> None:

@@ -73,7 +73,9 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     state = subject.state
     overdue.check(tracker)
     tracing.check(tracker)
-    if state.get("suspicious") and isinstance(subject, FunctionSubject) and not subject.directed:
+    # (the steps of suspended calls are paid for by all: more samples of one would blind the others)
+    asked = isinstance(subject, FunctionSubject) and not subject.suspends and not subject.directed
+    if asked and state.get("suspicious"):
         _direct(tracker, subject, alone=True)
     if subject.samples < state.get("next_look", _FIRST):
         return

@@ -143,7 +143,8 @@ def _coroutine_frame(around: Around, at_home: _AtHome) -> Any:
 
 @_skipped_by_stacklevel
 def _async_generator_frame(around: Around, at_home: _AtHome) -> Any:
-    step, pause = getattr(around, "step", None), getattr(around, "pause", None)
+    step: Any = getattr(around, "step", None)
+    pause: Any = getattr(around, "pause", None)
     anything, closing, over, named = BaseException, GeneratorExit, StopAsyncIteration, _named_like
     stepped = functools.partial(_Stepped, at_home(_steps))
 
@@ -156,16 +157,16 @@ def _async_generator_frame(around: Around, at_home: _AtHome) -> Any:
                 while True:
                     try:
                         if paused:
-                            pause(token)
+                            pause(token)  # pyright: ignore[reportOptionalCall]
                         sent = yield item
                     except closing:
                         if paused:
-                            step(token)
+                            step(token)  # pyright: ignore[reportOptionalCall]
                         await inner.aclose()
                         raise
                     except anything as thrown:
                         if paused:
-                            step(token)
+                            step(token)  # pyright: ignore[reportOptionalCall]
                         item = await inner.athrow(thrown)
                     else:
                         try:
@@ -249,12 +250,12 @@ def _steps(
                 sent = yield item
             except closing:
                 if pause is not None:
-                    step(token)
+                    step(token)  # pyright: ignore[reportOptionalCall]
                 inner.close()
                 raise
             except anything as thrown:
                 if pause is not None:
-                    step(token)
+                    step(token)  # pyright: ignore[reportOptionalCall]
                 item = inner.throw(thrown)
             else:
                 if step is None:

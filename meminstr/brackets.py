@@ -85,18 +85,24 @@ class Brackets:
             self._empty_bracket = 0.0
             self._empty_bracket = self._around_nothing()
         began, busy = self.clock(), time.thread_time()
-        self._open()
+        open_ = [False]  # a signal handler of the program's may raise on any line of these, the first and last included
         try:
+            self._open(open_)
             yield
         finally:
-            self._close()
+            try:
+                self._close(open_)
+            except BaseException:
+                self._tear(open_)
+                raise
             # what this thread worked, where the clock went on because the processor was somebody else's
             self._book(purpose, min(self.clock() - began, time.thread_time() - busy))
 
-    def _open(self) -> None:
+    def _open(self, open_: list[bool]) -> None:
         # of brackets that overlap, in threads or one inside another, the first to open and the last to close count:
         # each for itself they would take the same growth off twice
         with self._bracket_lock:
+            open_[0] = True
             self.brackets += 1
             self.epoch += 1
             if self.brackets > 1:
@@ -112,31 +118,42 @@ class Brackets:
             self._cpu[0], self._cpu[1] = time.process_time(), time.thread_time()
             self._between(self._opening)
 
-    def _close(self) -> None:
+    def _close(self, open_: list[bool]) -> None:
         with self._bracket_lock:
-            if self.brackets == 1:
-                before, after = self._opening, self.buffer()
-                self._opening = None
-                if self._collects:
-                    gc.collect(0)
-                    _drop_free_lists()
-                    gc.enable()
-                self.read(after)
-                if before is not None:
-                    others = self._of_others()
-                    for index in range(len(self.own)):
-                        if before[index] >= 0 and after[index] >= 0:
-                            change = after[index] - before[index]
-                            theirs = min(max(0.0, change), max(0.0, others * self._grown[index]))
-                            self.own[index] += change - theirs
-                            self._last[index] = before[index] + theirs
-                    self._last[-1] = time.process_time()
-                    if before[1] >= 0 and after[1] >= 0 and self._empty_bracket is not None:
-                        self.own[1] -= self._empty_bracket
-                    self.release(before)
-                self.release(after)
+            if self.brackets == 1 and open_[0]:
+                self._take_off()
+            self._tear(open_)
+
+    def _tear(self, open_: list[bool]) -> None:
+        # the end of a bracket, also of one that a signal handler's exception cut off: nothing stays switched off
+        if open_[0]:
+            open_[0] = False
             self.brackets = max(0, self.brackets - 1)
             self.epoch += 1
+            if not self.brackets and self._collects:
+                self._collects = False
+                gc.enable()
+
+    def _take_off(self) -> None:
+        before, after = self._opening, self.buffer()
+        self._opening = None
+        if self._collects:
+            gc.collect(0)
+            _drop_free_lists()
+        self.read(after)
+        if before is not None:
+            others = self._of_others()
+            for index in range(len(self.own)):
+                if before[index] >= 0 and after[index] >= 0:
+                    change = after[index] - before[index]
+                    theirs = min(max(0.0, change), max(0.0, others * self._grown[index]))
+                    self.own[index] += change - theirs
+                    self._last[index] = before[index] + theirs
+            self._last[-1] = time.process_time()
+            if before[1] >= 0 and after[1] >= 0 and self._empty_bracket is not None:
+                self.own[1] -= self._empty_bracket
+            self.release(before)
+        self.release(after)
 
     def _between(self, now: array[float]) -> None:
         # the program's own growth since the last bracket, by its CPU time; what is longer ago counts half each time
@@ -166,6 +183,9 @@ class Brackets:
             return False
         if self.clock() > self._bracket_ends:
             self.brackets, self._opening = 0, None
+            if self._collects:
+                self._collects = False
+                gc.enable()
             return False
         return True
 
@@ -190,8 +210,8 @@ class Brackets:
         if program_froze():
             return  # thawing ours would thaw its own
         with self.not_ours("reporting"):
-            gc.freeze()
             try:
+                gc.freeze()
                 gc.collect()
             finally:
                 gc.unfreeze()
@@ -241,8 +261,8 @@ def _drop_free_lists() -> None:
     """
     if program_froze() or sys.getallocatedblocks() > _MOST_BLOCKS:
         return  # thawing ours would thaw its own
-    gc.freeze()
-    try:
+    try:  # around the freezing too: a signal handler's exception may come right after it
+        gc.freeze()
         gc.collect()
     finally:
         gc.unfreeze()

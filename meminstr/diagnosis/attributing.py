@@ -69,26 +69,34 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
     # (nor where several are left that samples do not exclude: each would be a guess)
     rivals = sum(_possible(one, shares, expected) for one in judged) if len(judged) > _SUSPECTS else 0
     suspected = "this" in says or rivals > 1 or any(positive(one, expected) for one in judged)
-    unsure = [one for one, word in zip(judged, says, strict=True) if word == "unclear"]
+    unsure = [
+        one
+        for one, word in zip(judged, says, strict=True)
+        if word == "unclear" or (word == "collinear" and _tallied(one))
+    ]
     out = []
     for one, word in zip(judged, says, strict=True):
         if word == "this":
             out.append(_with_own_rates(_sharing(one, shares)))
-        elif word == "collinear":
+        elif word == "collinear" and not _tallied(one):
             out.append(_noted(_sharing(one, shares)))
         elif word == "another" or (
             word == "unclear"
             and (accounted >= _EXPLAINED or (suspected and _asked(one, shares) and not positive(one, expected)))
         ):
             out.append(acquitted(one, "elsewhere: in calls of others" if accounted else "elsewhere"))
-        elif word == "unclear" and len(unsure) > _SUSPECTS:
+        elif word in ("unclear", "collinear") and len(unsure) > (1 if _tallied(one) else _SUSPECTS):
             names = ", ".join(sorted(u.record.name for u in unsure if u.record)[:_SUSPECTS])
-            out.append(
-                acquitted(one, f"which of {len(unsure)} functions it belongs to is not clear yet ({names}, ...)")
-            )
+            more = ", ..." if len(unsure) > _SUSPECTS else ""
+            out.append(acquitted(one, f"which of {len(unsure)} it belongs to is not clear yet ({names}{more})"))
         else:
             out.append(one)
     return out, shares
+
+
+def _tallied(one: Reckoned) -> bool:
+    """Whether it has no samples of its own that could speak for it: a route, a kind of task."""
+    return one.record is not None and one.record.kind in ("route", "task")
 
 
 def _standing_in(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -168,4 +169,11 @@ def _wrap(
         wrapper.__name__ = wrapper.__qualname__ = name
     setattr(wrapper, _MARK, Instrumented(function, around, wrapper))
     register_reducer(_Counting, _MARK)
-    return wrapper if hasattr(type(function), "__get__") else _Unbound(wrapper)
+    return wrapper if _binds(function) else _Unbound(wrapper)
+
+
+def _binds(function: Any) -> bool:
+    # a partial has a `__get__` in 3.13 that warns and binds nothing, and becomes a method in 3.14
+    if isinstance(function, functools.partial):
+        return sys.version_info >= (3, 14)
+    return hasattr(type(function), "__get__")

@@ -62,7 +62,7 @@ def test_an_event_by_itself_owns_its_change_and_no_more():
     assert samples > 10
     assert (mean, error) == (3.0, 0.0)
     assert world.changes("clean")[1:] == (0.0, 0.0)
-    assert not world.tracker.functions["leaks"].overlapped()
+    assert not world.tracker.functions["leaks"].suspends
 
 
 def test_events_side_by_side_enter_levels_only():

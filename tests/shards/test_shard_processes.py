@@ -57,7 +57,10 @@ def test_a_pool_whose_workers_are_recycled_and_terminated_loses_no_call(programs
         "        pool.close(); pool.join()\n"
     )
     programs.run("-c", program)
-    assert sorted(programs.calls().values()) == [2, 2, 2, 2]
+    calls = programs.calls().values()
+    assert sum(calls) == 8  # a fifth worker may have begun before the fourth had its second
+    assert len(calls) >= 4
+    assert max(calls) <= 2
 
 
 GROWS = """
@@ -132,7 +135,7 @@ def test_after_a_real_out_of_memory_kill_the_black_box_says_that_it_was_near(pro
         with suppress(OSError):
             (group / "memory.swappiness").write_text("0")
         enter = f"open({str(group / 'cgroup.procs')!r}, 'w').write(str(__import__('os').getpid()))\n"
-        process = programs.start("-c", enter + GROWS.replace("0.002", "0.004"))
+        process = programs.start("-c", enter + GROWS.replace("0.002", "0.012"))
         process.wait(60)
         assert process.returncode == -signal.SIGKILL, process.stdout.read()
     finally:

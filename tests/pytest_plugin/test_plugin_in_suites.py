@@ -33,6 +33,7 @@ def run(tmp_path):
         (tmp_path / "pytest.ini").write_text(f"[pytest]\nasyncio_default_fixture_loop_scope = function\n{ini}\n")
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("MEMINSTR_", "PYTEST_"))} | changes
         words = [sys.executable, "-m", "pytest", "-v", "--strict-markers", "-W", "error", "-p", "no:cacheprovider"]
+        words += ["-p", "no:rerunfailures"]  # it runs tests in a way of its own
         done = subprocess.run(
             [*words, *options], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=110
         )

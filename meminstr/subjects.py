@@ -232,10 +232,11 @@ class FunctionSubject:
             mixed = False
             if token[_CPU] >= 0 and threading.active_count() > 1:
                 others = token[_OTHERS] + max(0.0, _cpu_of_others() - token[_CPU])
-                self.cpu_of_others += others
-                # another thread worked meanwhile: the change may be its own, and says nothing of this call
                 steps = token[_STEPS]
-                mixed = others > max(_CLOCKS_APART * (1 + steps), 0.0 if steps else _OTHERS_SHARE * seconds)
+                apart = _CLOCKS_APART * max(1, 1 + steps)
+                if others > apart:  # else an idle thread would look busy beside calls of a microsecond
+                    self.cpu_of_others += others  # and what changed may be their work
+                mixed = others > max(apart, 0.0 if steps else _OTHERS_SHARE * seconds)
             self.seconds += seconds
             with self._lock:
                 if own is not None and mixed:

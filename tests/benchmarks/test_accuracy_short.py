@@ -12,14 +12,14 @@ from benchmarks import accuracy, accuracy_scores, self_noise  # the path comes f
 pytest.importorskip("psutil")
 
 
-@pytest.fixture(scope="module")
-def rows():
-    return {row["name"]: row for row in accuracy.run_all(accuracy.SHORT)}
+def row_of(name):
+    case = next(case for case in accuracy.SHORT if case[0] == name)
+    return accuracy.run_all([case])[0]
 
 
 @pytest.mark.parametrize("name", [case[0] for case in accuracy.SHORT if case[0].startswith("leak_")])
-def test_a_clear_leak_is_found_and_named(rows, name):
-    row = rows[name]
+def test_a_clear_leak_is_found_and_named(name):
+    row = row_of(name)
     assert "error" not in row, row
     assert row["final_look"], [f["reason"] for f in row["findings"]]
     assert not row["early_alarm"]
@@ -28,8 +28,8 @@ def test_a_clear_leak_is_found_and_named(rows, name):
 
 
 @pytest.mark.parametrize("name", [case[0] for case in accuracy.SHORT if case[0].startswith("clean_")])
-def test_a_clean_workload_raises_no_alarm_at_any_look(rows, name):
-    row = rows[name]
+def test_a_clean_workload_raises_no_alarm_at_any_look(name):
+    row = row_of(name)
     assert "error" not in row, row
     assert not row["any_look"], row["reason"]
 

@@ -1,7 +1,7 @@
 """A small threaded web server, bare or instrumented, for `benchmarks.whole_program`; and both of them as processes.
 
-``python -m benchmarks.web_server bare|instrumented`` prints the port it listens on, on the loopback only, and serves
-until its standard input ends.
+``python -m benchmarks.web_server bare|instrumented WARM`` does the work of so many requests, prints the port it listens
+on, on the loopback only, and serves until its standard input ends.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     events: Callable[[], int] = staticmethod(lambda: 0)
+    once = (0.0, 0.0)
 
     def do_GET(self) -> None:
         if self.path == "/events":
             body = str(self.events()).encode()
+        elif self.path == "/once":
+            body = json.dumps(self.once).encode()
         else:
             body = render(find(int(self.path.rpartition("/")[2])))
         self.send_response(200)
@@ -57,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return
 
 
-def main(variant: str) -> None:
+def main(variant: str, warm: int) -> None:
     """Serve."""
     global find, render, digest
     if variant == "instrumented":
@@ -72,6 +76,11 @@ def main(variant: str) -> None:
             return sum(subject.calls() for subject in functions) + constructed
 
         Handler.events = staticmethod(events)
+    for number in range(warm):
+        digest(render(find(number % 97)))
+    if variant == "instrumented":
+        sampler = meminstr.tracker.sampler
+        Handler.once = (sampler.cost_seconds() + sampler.loading_seconds, time.process_time())
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -81,13 +90,17 @@ def main(variant: str) -> None:
 
 
 class Pair:
-    """The bare and the instrumented server, each in a process of its own."""
+    """The bare and the instrumented server, each in a process of its own, ready when each has done `warm` requests'
+    work."""
+
+    def __init__(self, warm: int) -> None:
+        self._warm = warm
 
     def __enter__(self) -> Pair:
         self._processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.web_server", variant], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                text=True, cwd=Path(__file__).resolve().parent.parent,
+                [sys.executable, "-m", "benchmarks.web_server", variant, str(self._warm)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent,
             )
             for variant in ("bare", "instrumented")
         ]  # fmt: skip
@@ -116,6 +129,11 @@ class Pair:
         """What the instrumented one has counted."""
         return int(self.connections()[1]("/events"))
 
+    def spent(self) -> tuple[float, float]:
+        """What samples, looks and loading had taken when it was ready, and its CPU time by then; seconds."""
+        seconds, cpu = json.loads(self.connections()[1]("/once"))
+        return seconds, cpu
+
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -4,8 +4,9 @@ Three programs, instrumented as people do it, where something is built or handle
 demonstration (3 classes followed, 1 function guarded), a JSON and regular-expression pipeline (1 class, 3 functions),
 and a threaded web server under a bounded local load (1 class, 3 functions; client and servers are processes of their
 own).  A fourth row has the pipeline instrumented to the last record, a function of 2 us and a class of 1 us: the price
-of that.  Half as many units as are measured come before, so that what is measured is the steady state; what the first
-looks cost, once, stands in the last column.
+of that.  What is measured is the steady state: the instrumented variant has worked alone before, until its samples are
+as rare as they become; what samples, looks and loading took until then, once, stands in the last columns (``--warm 0``:
+from the start).  The harness keeps its times in arrays made before: a list of them would be a growth, and be looked at.
 
 Both variants live side by side and take turns unit by unit, in changing order, so that a busy machine harms both alike.
 Slower by: the median over rounds of the ratio of their times (CPU time of the thread where the work is in this
@@ -25,7 +26,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +50,10 @@ class Row:
     slower_high: float
     latency_us: dict[str, tuple[float, float]]
     events: int
-    once_seconds: float | None = None
-    """What sampling and looks took before the steady state; None where it is another process's."""
+    once_seconds: float
+    """What samples, looks and loading took before the steady state."""
+    once_in_seconds: float
+    """CPU time of the process by then."""
 
 
 def _quantile(ordered: list[float], share: float) -> float:
@@ -59,43 +63,48 @@ def _quantile(ordered: list[float], share: float) -> float:
 def summary(
     program: str,
     rounds: list[tuple[float, float]],
-    bare: list[float],
-    ours: list[float],
+    bare: Sequence[float],
+    ours: Sequence[float],
     events: int,
-    once: float | None = None,
+    once: tuple[float, float],
 ) -> Row:
     """The row of one program from the times of its rounds (bare, instrumented) and of its units, in seconds."""
     ratios = sorted(mine / theirs - 1.0 for theirs, mine in rounds)
     n = len(ratios)
     spread = 0.98 * math.sqrt(n)  # half of 1.96 standard deviations of a binomial of one half
     low, high = max(0, int(n / 2 - spread)), min(n - 1, int(n / 2 + spread))
-    bare.sort()
-    ours.sort()
+    bare, ours = sorted(bare), sorted(ours)
     shares = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
     latency = {key: (_quantile(bare, q) * 1e6, _quantile(ours, q) * 1e6) for key, q in shares.items()}
-    return Row(program, len(bare), ratios[n // 2], ratios[low], ratios[high], latency, events, once)
+    return Row(program, len(bare), ratios[n // 2], ratios[low], ratios[high], latency, events, *once)
 
 
-def alternate(program: str, bare: Unit, ours: Unit, units: int, per_round: int, tracker: Any) -> Row:
+def spent_by(tracker: Any) -> tuple[float, float]:
+    """What samples, looks and loading took so far, and the CPU time of the process; seconds."""
+    return tracker.sampler.cost_seconds() + tracker.sampler.loading_seconds, time.process_time()
+
+
+def alternate(program: str, bare: Unit, ours: Unit, units: int, warm: int, tracker: Any, per_round: int = 30) -> Row:
     """Take turns unit by unit; `per_round` units of each make a round."""
     clock, cpu, draw = time.perf_counter, time.thread_time, random.Random(1)
-    rounds: list[tuple[float, float]] = []
-    latencies: tuple[list[float], list[float]] = ([], [])
-    for unit in range(units // 2):  # imports, caches, the credit of sampling, the first looks
+    rounds = [(0.0, 0.0)] * (units // per_round)
+    latencies = tuple(array("d", bytes(8 * units)) for _ in range(2))
+    for unit in range(warm // 20):
         bare(unit)
+    for unit in range(warm):
         ours(unit)
-    once = tracker.sampler.cost_seconds()
-    for first in range(0, units, per_round):
+    once = spent_by(tracker)
+    for number in range(len(rounds)):
         spent = [0.0, 0.0]
-        for unit in range(first, first + per_round):
+        for unit in range(number * per_round, (number + 1) * per_round):
             for side in (0, 1) if draw.random() < 0.5 else (1, 0):
                 run = ours if side else bare
                 began, began_cpu = clock(), cpu()
                 run(unit)
                 spent[side] += cpu() - began_cpu
-                latencies[side].append(clock() - began)
-        rounds.append((spent[0], spent[1]))
-    return summary(program, rounds, *latencies, events_of(tracker), once)
+                latencies[side][unit] = clock() - began
+        rounds[number] = (spent[0], spent[1])
+    return summary(program, rounds, latencies[0], latencies[1], events_of(tracker), once)
 
 
 # ------------------------------------------------------------------ the pendulum search
@@ -113,7 +122,7 @@ def _pendulum_copy() -> tuple[Any, Any]:
         sys.modules.update(kept)
 
 
-def pendulum(units: int) -> Row:
+def pendulum(units: int, warm: int) -> Row:
     """A unit is one evaluation: a controller built, run in a closed loop of 20 steps, priced, cleaned up."""
     tracker = meminstr.ControllerMemoryTracker()
 
@@ -134,7 +143,7 @@ def pendulum(units: int) -> Row:
         return unit
 
     try:
-        return alternate("pendulum search", variant(False), variant(True), units, 30, tracker)
+        return alternate("pendulum search", variant(False), variant(True), units, warm, tracker)
     finally:
         tracker.uninstall()
 
@@ -144,7 +153,7 @@ def pendulum(units: int) -> Row:
 _LINE = re.compile(r"(?P<host>\S+) (?P<user>\S+) \[(?P<when>[^]]+)\] \"(?P<verb>\w+) (?P<path>\S+)\" (?P<code>\d+)")
 
 
-def text_pipeline(units: int, *, dense: bool = False) -> Row:
+def text_pipeline(units: int, warm: int, *, dense: bool = False) -> Row:
     """A unit parses 60 log lines into records, makes JSON of them, reads that back and adds up."""
     tracker = meminstr.ControllerMemoryTracker()
     lines = [f'10.0.{i % 7}.{i} user{i} [21/Nov/2026] "GET /a/{i}?q={i * i}" {200 + i % 3}' for i in range(60)]
@@ -188,7 +197,7 @@ def text_pipeline(units: int, *, dense: bool = False) -> Row:
 
     name = "JSON and regex, every record" if dense else "JSON and regex"
     try:
-        return alternate(name, variant(False), variant(True), units, 30, tracker)
+        return alternate(name, variant(False), variant(True), units, warm, tracker)
     finally:
         tracker.uninstall()
 
@@ -202,20 +211,24 @@ def events_of(tracker: Any) -> int:
 # ------------------------------------------------------------------ a web server
 
 
-def web(units: int, clients: int = 3, per_round: int = 50) -> Row:
-    """A unit is one request over a kept connection; each client has a connection to both servers."""
+def web(units: int, warm: int, clients: int = 3, per_round: int = 50) -> Row:
+    """A unit is one request over a kept connection; each client has a connection to both servers.
+
+    Both have done the work of so many requests by themselves before.
+    """
     rounds: list[tuple[float, float]] = []
     latencies: tuple[list[float], list[float]] = ([], [])
     lock = threading.Lock()
 
-    with Pair() as pair:
+    with Pair(warm) as pair:
+        once = pair.spent()
 
         def client(seed: int, count: int) -> None:
             draw, clock = random.Random(seed), time.perf_counter
             ask = pair.connections()
             mine: tuple[list[float], list[float]] = ([], [])
             done: list[tuple[float, float]] = []
-            for first in range(-(count // 2), count, per_round):  # what comes before 0 warms
+            for first in range(-(count // 10 // per_round * per_round), count, per_round):  # what comes before 0 warms
                 spent = [0.0, 0.0]
                 for number in range(first, first + per_round):
                     for side in (0, 1) if draw.random() < 0.5 else (1, 0):
@@ -238,15 +251,16 @@ def web(units: int, clients: int = 3, per_round: int = 50) -> Row:
         for thread in threads:
             thread.join()
         events = pair.events()
-    return summary("web server", rounds, *latencies, events)
+    return summary("web server", rounds, *latencies, events, once)
 
 
-PROGRAMS: dict[str, tuple[Callable[[int], Row], int]] = {
-    "pendulum": (pendulum, 18_000),
-    "text": (text_pipeline, 60_000),
-    "dense": (lambda units: text_pipeline(units, dense=True), 6_000),
-    "web": (web, 60_000),
+PROGRAMS: dict[str, tuple[Callable[[int, int], Row], int, int]] = {
+    "pendulum": (pendulum, 18_000, 18_000),
+    "text": (text_pipeline, 60_000, 150_000),
+    "dense": (lambda units, warm: text_pipeline(units, warm, dense=True), 6_000, 9_000),
+    "web": (web, 60_000, 150_000),
 }
+"""Units measured and units before."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -254,28 +268,29 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.whole_program", description=__doc__)
     parser.add_argument("--programs", nargs="+", choices=sorted(PROGRAMS), default=list(PROGRAMS), metavar="NAME")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual number of units (0.1 for a quick look)")
+    parser.add_argument("--warm", type=float, default=1.0, help="of the usual number before them (0: from the start)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     rows = []
     for name in args.programs:
-        run, units = PROGRAMS[name]
+        run, units, warm = PROGRAMS[name]
         gc.collect()
-        rows.append(run(max(600, int(units * args.share) // 300 * 300)))
+        rows.append(run(max(600, int(units * args.share) // 300 * 300), int(warm * args.warm)))
     version = ".".join(map(str, sys.version_info[:3]))
     if args.json:
         facts = [{key: getattr(row, key) for key in Row.__slots__} for row in rows]
         print(json.dumps({"python": version, "rows": facts}, indent=1))
         return 0
     print(f"CPython {version}; latencies in us, bare / instrumented")
-    print("| program | units | events | slower by | 95 % | p50 | p99 | p99.9 | p99.9 more | once, ms |")
-    print("| --- " * 10 + "|")
+    print("| program | units | events | slower by | 95 % | p50 | p99 | p99.9 | p99.9 more | once, ms | in, s |")
+    print("| --- " * 11 + "|")
     for row in rows:
         shown = [f"{a:.0f} / {b:.0f}" for a, b in row.latency_us.values()]
         bare, ours = row.latency_us["p99.9"]
         print(
             f"| {row.program} | {row.units} | {row.events} | {row.slower:+.2%} | {row.slower_low:+.2%} to "
             f"{row.slower_high:+.2%} | {' | '.join(shown)} | {ours - bare:+.0f} "
-            f"| {'' if row.once_seconds is None else round(row.once_seconds * 1e3)} |"
+            f"| {row.once_seconds * 1e3:.0f} | {row.once_in_seconds:.1f} |"
         )
     print(f"to reach: at most {TARGET_SLOWER:.0%} slower, p99.9 at most {TARGET_TAIL_US:.0f} us more")
     return 0

@@ -67,7 +67,7 @@ def judge_signal(signal: Signal, policy: Policy = _DEFAULT) -> SignalJudgement:
         )
     from .trend.episode import analyse, columns
 
-    x, t, low, mean = columns(view.x, view.t, view.low, view.mean)
+    x, t, low, mean, starts = columns(view.x, view.t, view.low, view.mean, view.begin)
     terms = _terms(signal.name, abs(float(low[len(low) // 2])), policy)
     episode = analyse(
         x,
@@ -77,7 +77,7 @@ def judge_signal(signal: Signal, policy: Policy = _DEFAULT) -> SignalJudgement:
         terms,
         epoch=view.epoch,
         stride=view.stride,
-        first_x=view.first[0] if view.first else None,
+        starts=starts,
         last=view.last[2] if view.last else None,
     )
     return _describe(signal, policy, episode, terms)
@@ -192,7 +192,7 @@ def _state(signal: Signal, policy: Policy, episode: Episode, terms: Terms) -> tu
     if evident or once is not None:
         text = sentences.held(episode, signal, policy)
     else:
-        text = f"{signal.name} varies more than the growth looked for"
+        text = sentences.varying(signal)
     return Verdict.INCONCLUSIVE, f"{text}; {sentences.bound(least, signal, policy)}"
 
 

@@ -18,11 +18,41 @@ if TYPE_CHECKING:
     from .trend.surge import Surge
 
 _ENDINGS = {
-    "exponential": "levels off",
-    "power": "slows down as a power",
-    "logarithm": "slows down as a logarithm",
+    "exponential": ("levels off", "level off"),
+    "power": ("slows down as a power", "slow down as a power"),
+    "logarithm": ("slows down as a logarithm", "slow down as a logarithm"),
 }
+_NAMES = {
+    "blocks": "Python memory blocks",
+    "heap": "the C heap",
+    "resident": "resident memory",
+    "mapped": "memory mapped outside the C heap",
+    "live": "instances alive",
+    "retained": "instances alive after cleanup",
+    "descriptors": "open descriptors",
+    "threads": "threads",
+    "tasks": "asyncio tasks",
+}
+_COUNTED = frozenset(("blocks", "live", "retained", "descriptors", "threads", "tasks"))
 _LN10 = math.log(10)
+
+
+def named(signal: Signal) -> str:
+    """A signal in words: ``instances alive after cleanup``; the name itself of a probe of the user's."""
+    return _NAMES.get(signal.name, signal.name)
+
+
+def quantity(value: float, signal: Signal) -> str:
+    """``1.5 MiB``, and of what `named` says in the plural the number alone: ``863``."""
+    return (
+        format_count(round(value) if abs(value) >= 10 else value)
+        if signal.name in _COUNTED
+        else amount(value, signal.unit)
+    )
+
+
+def _verb(signal: Signal, singular: str, plural: str) -> str:
+    return plural if signal.name in _COUNTED else singular
 
 
 def amount(value: float, unit: str) -> str:
@@ -41,8 +71,10 @@ def distance(x: float, policy: Policy) -> str:
 
 
 def position(x: float, policy: Policy) -> str:
-    """``call 3,000`` or ``second 42``."""
-    return f"{policy.x_unit} {format_count(round(x))}"
+    """``call 3,000``, ``the first call`` or ``42 s after the start``."""
+    if policy.x_unit == "second":
+        return f"{format_duration(x)} after the start" if round(x) > 0 else "the start"
+    return f"{policy.x_unit} {format_count(round(x))}" if round(x) > 1 else f"the first {policy.x_unit}"
 
 
 def few(view: SeriesView, policy: Policy) -> str:
@@ -71,17 +103,23 @@ def _per_time(view: SeriesView) -> tuple[float, str]:
 
 def settled(once: Settled, signal: Signal, policy: Policy, end_x: float) -> str:
     """The one-time growth, and since when it is flat."""
+    until, has = position(once.until_x, policy), _verb(signal, "has", "have")
     return (
-        f"settled: {signal.name} took {amount(once.amount, signal.unit)} once "
-        f"by {position(once.until_x, policy)}, flat for {distance(end_x - once.until_x, policy)} since"
+        f"settled: {named(signal)} grew once, by {quantity(once.amount, signal)} until {until}, "
+        f"and {has} been flat for {distance(end_x - once.until_x, policy)} since"
     )
+
+
+def varying(signal: Signal) -> str:
+    """A history too rough for what is looked for."""
+    return f"{named(signal)} {_verb(signal, 'varies', 'vary')} by more than the growth looked for"
 
 
 def steady(episode: Episode, signal: Signal, policy: Policy) -> str:
     """Growth that passed every gate, or every gate but the horizon."""
-    what = f"{signal.name} grew steadily by {amount(episode.growth, signal.unit)}"
+    what = f"{named(signal)} grew steadily by {quantity(episode.growth, signal)}"
     since = f"since {position(episode.onset_x or 0.0, policy)}"
-    sure = f"chance under no trend below 1e-{int(episode.log_e / _LN10)}"
+    sure = f"without a trend the odds of this are below 1e-{int(episode.log_e / _LN10)}"
     if "horizon" in episode.failed:
         return (
             f"{what} {since}, {distance(episode.persisted_x, policy)} of the horizon of "
@@ -100,30 +138,32 @@ def steady(episode: Episode, signal: Signal, policy: Policy) -> str:
 def surging(surge: Surge, signal: Signal, policy: Policy) -> str:
     """Growth that began a moment ago."""
     return (
-        f"{signal.name} has risen by {amount(surge.growth, signal.unit)} since {position(surge.onset_x, policy)}, "
+        f"{named(signal)} {_verb(signal, 'has', 'have')} risen by {quantity(surge.growth, signal)} "
+        f"since {position(surge.onset_x, policy)}, "
         f"above all of its history; the horizon of {distance(policy.horizon_of(signal.name), policy)} has just begun"
     )
 
 
 def held(episode: Episode, signal: Signal, policy: Policy) -> str:
     """Growth that a gate explains."""
-    grew = f"{signal.name} grew by {amount(episode.growth, signal.unit)}"
+    grew = f"{named(signal)} grew by {quantity(episode.growth, signal)}"
+    has = _verb(signal, "has", "have")
     gate = next((g for g in episode.failed if g not in ("horizon", "material")), "horizon")
     if gate == "shape":
         if episode.shape.name == "step":
             return f"recent step: {grew} at once (shape: step)"
         if episode.shape.name == "flat":
-            return f"{grew} and shows no trend now (shape: flat)"
-        return f"saturating: {grew} and {_ENDINGS[episode.shape.name]} (shape: {episode.shape.name})"
+            return f"{grew} and {_verb(signal, 'shows', 'show')} no trend now (shape: flat)"
+        return f"saturating: {grew} and {_verb(signal, *_ENDINGS[episode.shape.name])} (shape: {episode.shape.name})"
     if gate == "given-back":
         return (
-            f"{grew}, but has given back growth of {amount(episode.excursion.amplitude, signal.unit)} "
+            f"{grew}, but {has} given back growth of {quantity(episode.excursion.amplitude, signal)} "
             f"after up to {distance(episode.excursion.length_x, policy)} before (given-back)"
         )
     reasons = {
         "events": f"{grew} in {episode.steps.number} steps, "
         f"the largest {episode.steps.largest_share:.0%} of it (events)",
-        "stalled": f"{grew} and has slowed to a stall (stalled)",
+        "stalled": f"{grew} and {has} slowed to a stall (stalled)",
         "random-walk": f"{grew}, no more than such a history may wander by chance (random-walk)",
         "late-rate": f"{grew}, but the later half need not be growing (late-rate)",
         "late-evidence": f"{grew}, but the latest part alone is not evidence yet (late-evidence)",

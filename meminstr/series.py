@@ -1,6 +1,6 @@
 """`Series`: the bounded, decimating history of one figure.  `SeriesView`: a frozen copy of it to judge.
 
-Covers how readings are kept: a fixed number of slots, each with its last x and time and the least, mean
+Covers how readings are kept: a fixed number of slots, each with its first and last x, its time, and the least, mean
 and greatest reading of equally many samples; when all slots are taken neighbours are merged and the
 stride doubles, so a series always spans its whole history evenly by samples.  The latest raw readings are
 kept beside the slots, so that what began a moment ago can be seen behind a long history.
@@ -22,10 +22,13 @@ from typing import Any
 CAPACITY = 96
 RECENT = 16
 _RESET_AFTER = 8  # this many samples in a row behind the last x: the counter was reset, not disturbed
-_FORMAT = 1
-_COLUMNS = ("x", "low", "sum", "high")
+_FORMAT = 2
+_COLUMNS = ("x", "low", "sum")
+_SINGLE = ("t", "over", "width")
+"""In single precision, since differences: time since the first sample, greatest less least reading, slot width in x."""
 _NO_COLUMNS, _NO_TIMES = array("d"), array("f")
 _FIRST_ROOM = 12
+_MOST = 3e38  # that single precision holds
 
 
 def _empty() -> array[float]:
@@ -34,7 +37,7 @@ def _empty() -> array[float]:
 
 @dataclass(frozen=True, slots=True)
 class SeriesView:
-    """What a series held at one moment.  The five columns have one entry for each completed slot."""
+    """What a series held at one moment.  The six columns have one entry for each completed slot."""
 
     x: array[float]
     """Position of the slot's last sample: a count of calls or constructions, or seconds."""
@@ -45,7 +48,9 @@ class SeriesView:
     mean: array[float]
     """Mean of the slot's readings."""
     high: array[float]
-    """Greatest reading in the slot."""
+    """Greatest reading in the slot (to single precision above the least)."""
+    begin: array[float]
+    """Position of the slot's first sample, where the least reading stands when anything grows."""
     samples: int = 0
     """All samples ever accepted, those of merged and unfinished slots included."""
     stride: int = 1
@@ -81,51 +86,35 @@ class Series:
     """
 
     __slots__ = (
-        "_behind",
-        "_columns",
-        "_filled",
-        "_n",
-        "_recent_at",
-        "_t",
-        "_t_first",
-        "_t_last",
-        "_v_first",
-        "_v_last",
-        "_x_first",
-        "_x_last",
-        "capacity",
-        "epoch",
-        "refused",
-        "restarts",
-        "room",
-        "samples",
-        "stride",
-    )
+        "_behind", "_columns", "_filled", "_n", "_recent_at", "_single", "_t_first", "_t_last", "_v_first", "_v_last",
+        "_x_begin", "_x_first", "_x_last", "capacity", "epoch", "refused", "restarts", "room", "samples", "stride",
+    )  # fmt: skip
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         if capacity < 4 or capacity % 2:
             raise ValueError(f"capacity={capacity!r}: an even number of at least 4 slots is allowed")
         self.capacity = capacity
-        # x, low, sum and high of all slots, then x and value of the latest samples, in one array: every
+        # x, low and sum of all slots, then x and value of the latest samples, in one array: every
         # array of its own would cost 80 bytes, and a repeated one is allocated to the byte.  Slots are made when the
         # first sample comes, and twice as many when they are full: of ten thousand guarded functions most are idle.
         self.room = 0
         self._columns = _NO_COLUMNS
-        # seconds since the first sample: single precision keeps a year to a few seconds, in half the room
-        self._t = _NO_TIMES
+        # seconds since the first sample (single precision keeps a year to a few seconds, in half the room), greatest
+        # reading over the least, the slot's width
+        self._single = _NO_TIMES
         self.refused = self.restarts = 0
         self._reset()
 
     def _grow(self, room: int) -> None:
         old, had, n = self._columns, self.room, self._n + (1 if self._filled else 0)
-        columns = array("d", (0.0,)) * (4 * room + 2 * RECENT)
-        times = array("f", (0.0,)) * room
+        columns = array("d", (0.0,)) * (3 * room + 2 * RECENT)
+        single = array("f", (0.0,)) * (3 * room)
         if had:
-            for number in range(4):
+            for number in range(3):
                 columns[number * room : number * room + n] = old[number * had : number * had + n]
-            columns[4 * room :] = old[4 * had :]
-            times[:n] = self._t[:n]
-        self._columns, self._t, self.room = columns, times, room
+                single[number * room : number * room + n] = self._single[number * had : number * had + n]
+            columns[3 * room :] = old[3 * had :]
+        self._columns, self._single, self.room = columns, single, room
 
     def size_bytes(self) -> int:
         """Memory taken: the slots made so far, and the object with its numbers."""
@@ -135,6 +124,7 @@ class Series:
         self.samples = self.epoch = self._n = self._filled = self._behind = self._recent_at = 0
         self.stride = 1
         self._x_first = self._t_first = self._v_first = self._x_last = self._t_last = self._v_last = 0.0
+        self._x_begin = 0.0
 
     def clear(self) -> None:
         """Forget everything, the counts of refusals and restarts too; no memory is given back or taken."""
@@ -195,22 +185,22 @@ class Series:
             else:
                 self._halve()
                 n = self._n
-        columns, capacity = self._columns, self.room
+        columns, single, room = self._columns, self._single, self.room
         at = self._recent_at
         self._recent_at = (at + 1) % RECENT
-        at += 4 * capacity
+        at += 3 * room
         columns[at] = x
         columns[at + RECENT] = value
         if not self._filled:
-            columns[n + capacity] = columns[n + 2 * capacity] = columns[n + 3 * capacity] = value
+            columns[n + room] = columns[n + 2 * room] = value
+            single[n + room] = single[n + 2 * room] = 0.0
+            self._x_begin = x
         else:
-            if value < columns[n + capacity]:
-                columns[n + capacity] = value
-            elif value > columns[n + 3 * capacity]:
-                columns[n + 3 * capacity] = value
-            columns[n + 2 * capacity] += value
+            self._widen(n, value)
+            columns[n + 2 * room] += value
+            single[n + 2 * room] = min(x - self._x_begin, _MOST)
         columns[n] = x
-        self._t[n] = self._t_last - self._t_first
+        single[n] = self._t_last - self._t_first
         self._filled += 1
         if self._filled < self.stride:
             return False
@@ -218,56 +208,65 @@ class Series:
         self._n = n + 1
         return True
 
+    def _widen(self, n: int, value: float) -> None:
+        # have the slot's least and greatest reading hold this one too
+        columns, single, room = self._columns, self._single, self.room
+        low = columns[n + room]
+        if value < low:
+            columns[n + room] = value
+            single[n + room] = min(single[n + room] + (low - value), _MOST)
+        elif value - low > single[n + room]:
+            single[n + room] = min(value - low, _MOST)
+
     def _amend(self, value: float) -> None:
-        n = self._n if self._filled else self._n - 1
-        low, high = n + self.room, n + 3 * self.room
-        self._columns[low] = min(self._columns[low], value)
-        self._columns[high] = max(self._columns[high], value)
+        self._widen(self._n if self._filled else self._n - 1, value)
         self._v_last = value
         self._behind = 0
 
     def _halve(self) -> None:
-        columns, t, capacity = self._columns, self._t, self.room  # all are made when they are full
-        half = capacity // 2
-        low, total, high = capacity, 2 * capacity, 3 * capacity
+        columns, single, room = self._columns, self._single, self.room  # all are made when they are full
+        half = room // 2
+        low, total, over, width = room, 2 * room, room, 2 * room
         for i in range(half):
             j = 2 * i
             k = j + 1
-            columns[i], t[i] = columns[k], t[k]
-            columns[low + i] = min(columns[low + j], columns[low + k])
+            single[width + i] = min(columns[k] - columns[j] + single[width + j], _MOST)
+            columns[i], single[i] = columns[k], single[k]
+            one, other = columns[low + j], columns[low + k]
+            least = min(one, other)
+            single[over + i] = min(max(one - least + single[over + j], other - least + single[over + k]), _MOST)
+            columns[low + i] = least
             columns[total + i] = columns[total + j] + columns[total + k]
-            columns[high + i] = max(columns[high + j], columns[high + k])
         self._n = half
         self.stride *= 2
         self.epoch += 1
 
-    def _slots(self, n: int) -> tuple[array[float], ...]:
-        capacity = self.room
-        if not capacity:
-            return (_empty(), _empty(), _empty(), _empty())
-        # spelled as a list: a tuple made of a generator leaves a block in the interpreter's free lists each time (3.11)
-        return tuple([self._columns[at : at + n] for at in range(0, 4 * capacity, capacity)])
+    def _slots(self, n: int) -> tuple[list[array[float]], list[array[float]]]:
+        room = self.room
+        if not room:
+            return [_empty()] * 3, [_empty()] * 3
+        starts = range(0, 3 * room, room)  # lists: a tuple of a generator leaves a block in free lists each time (3.11)
+        return [self._columns[at : at + n] for at in starts], [self._single[at : at + n] for at in starts]
 
     def _latest(self) -> tuple[array[float], array[float]]:
         kept = min(self.samples, RECENT)
-        base = 4 * self.room
+        base = 3 * self.room
         ring = [base + (self._recent_at - kept + i) % RECENT for i in range(kept)]
-        return (
-            array("d", [self._columns[at] for at in ring]),
-            array("d", [self._columns[at + RECENT] for at in ring]),
-        )
+        columns = self._columns
+        return array("d", [columns[at] for at in ring]), array("d", [columns[at + RECENT] for at in ring])
 
     def view(self) -> SeriesView:
         """A copy of the completed slots and the counts; an unfinished slot shows in `last` and `recent` only."""
         n, stride, start = self._n, self.stride, self._t_first
-        x, low, total, high = self._slots(n)
+        (x, low, total), (t, over, width) = self._slots(n)
         recent_x, recent = self._latest()
         return SeriesView(
             x=x,
-            t=array("d", (start + t for t in self._t[:n])),
+            t=array("d", [start + one for one in t]),
             low=low,
-            mean=array("d", (s / stride for s in total)),
-            high=high,
+            mean=array("d", [one / stride for one in total]),
+            high=array("d", [least + more for least, more in zip(low, over, strict=True)]),
+            begin=array("d", [end - wide for end, wide in zip(x, width, strict=True)]),
             samples=self.samples,
             stride=stride,
             epoch=self.epoch,
@@ -282,7 +281,7 @@ class Series:
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain numbers and lists, for a shard or a snapshot."""
         n = self._n + (1 if self._filled else 0)
-        x, low, total, high = self._slots(n)
+        (x, low, total), (t, over, width) = self._slots(n)
         recent_x, recent = self._latest()
         return {
             "format": _FORMAT,
@@ -296,10 +295,11 @@ class Series:
             "first": list(self.first) if self.first else None,
             "last": [*self.last] if self.last else None,
             "x": list(x),
-            "t": list(self._t[:n]),
             "low": list(low),
             "sum": list(total),
-            "high": list(high),
+            "t": list(t),
+            "over": list(over),
+            "width": list(width),
             "recent_x": list(recent_x),
             "recent": list(recent),
         }
@@ -319,13 +319,15 @@ class Series:
             n = len(data["x"])
             if n > series.capacity or filled >= int(data["stride"]) or (filled and not n):
                 raise ValueError(f"a series of {n} slots where {series.capacity} fit")
-            if any(len(data[name]) != n for name in (*_COLUMNS, "t")):
+            if any(len(data[name]) != n for name in (*_COLUMNS, *_SINGLE)):
                 raise ValueError("a series whose columns differ in length")
             series._grow(series.capacity)
-            for number, name in enumerate(_COLUMNS):
+            for number, (name, single) in enumerate(zip(_COLUMNS, _SINGLE, strict=True)):
                 begin = number * series.capacity
                 series._columns[begin : begin + n] = array("d", data[name])
-            series._t[:n] = array("f", data["t"])
+                series._single[begin : begin + n] = array("f", data[single])
+            if filled:
+                series._x_begin = series._columns[n - 1] - series._single[2 * series.capacity + n - 1]
             series.samples, series.stride = int(data["samples"]), int(data["stride"])
             series.epoch, series._filled = int(data["epoch"]), filled
             series.refused, series.restarts = int(data["refused"]), int(data["restarts"])
@@ -336,7 +338,7 @@ class Series:
             for x, value in zip(data["recent_x"][-RECENT:], data["recent"][-RECENT:], strict=True):
                 at = series._recent_at
                 series._recent_at = (at + 1) % RECENT
-                at += 4 * series.capacity
+                at += 3 * series.capacity
                 series._columns[at], series._columns[at + RECENT] = x, value
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a series: {error}") from None
@@ -345,4 +347,4 @@ class Series:
 
 def array_bytes(room: int) -> tuple[int, int]:
     """Bytes of the two arrays of a `Series` with room for so many slots; noughts when it has none."""
-    return (8 * (4 * room + 2 * RECENT), 4 * room) if room else (0, 0)
+    return (8 * (3 * room + 2 * RECENT), 12 * room) if room else (0, 0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,9 +19,10 @@ from ..registry import ControllerMemoryTracker
 from ..subjects import FunctionSubject
 from ..units import format_duration
 from ..verdict import Counts, Finding, Holder, Verdict
+from . import censuses
 from .containers import census_seconds
 
-_SURVIVORS = 200
+_SURVIVORS = 1_000
 _NATIVE = ("native_heap", "mapping", "container_buffer")
 _MOST = 0.5
 """Of the growth, from which the containers' own memory is what grew."""
@@ -43,7 +47,7 @@ def explain_class(
             birth_sites=birth_sites.shares([row.site for row in living], most=3),
             contexts=birth_sites.tag_shares([row.tags for row in living], most=3),
             culprit_type=f"{follower.cls.__module__}.{follower.cls.__qualname__}",
-            advice=advice.advise(groups[0] if groups else None, finding.memory_kind),
+            advice=advice.advise(groups[0] if groups else None, finding.memory_kind, program=_program()),
         )
     finally:
         survivors.clear()
@@ -81,10 +85,13 @@ def explain_process(
 
     Where nothing is instrumented, what grew is told of one too young to be judged as well: there is nothing else.
     """
-    alone = finding.verdict is Verdict.WARMING_UP and not any(tracker.subjects())
+    young = finding.verdict in (Verdict.WARMING_UP, Verdict.INSUFFICIENT_DATA)
+    alone = young and not any(tracker.subjects())
     if finding.verdict not in _SUSPICIOUS and not alone:
         return finding
-    explained = _with_growth(finding, tracker.first_census, after, tracker, budget_seconds)
+    explained = _with_growth(finding, censuses.earlier(tracker), after, tracker, budget_seconds)
+    if alone and finding.verdict is Verdict.INSUFFICIENT_DATA:
+        explained = replace(explained, advice=None)  # what a program of seconds gathers may be what it is for
     return explained if explained.grown or not alone else finding
 
 
@@ -123,7 +130,7 @@ def _with_growth(
         culprit_type=found.culprit,
         holders=groups,
         # without a path there is nothing to say of Python objects but what grew
-        advice=advice.advise(groups[0] if groups else None, kind, found.culprit)
+        advice=advice.advise(groups[0] if groups else None, kind, found.culprit, _program())
         if groups or kind != "python_objects"
         else None,
     )
@@ -132,9 +139,21 @@ def _with_growth(
 def census_now(tracker: ControllerMemoryTracker) -> census.Census | None:
     """A census, if there is something to compare it with and a function that grew."""
     functions = list(tracker.functions.values())
-    if not any(f.state.get("census") for f in functions) and (functions or tracker.first_census is None):
+    if not any(f.state.get("census") for f in functions) and (functions or censuses.earlier(tracker) is None):
         return None
     return census.take(budget_seconds=max(0.25, census_seconds()), clock=time.thread_time)
+
+
+def _program() -> str | None:
+    """What to type after ``python`` to start this program again; its arguments are left out, they may be secrets."""
+    name = getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None)
+    if isinstance(name, str):
+        started = "-m " + name.removesuffix(".__main__")
+    elif sys.argv and sys.argv[0] not in ("", "-", "-c"):
+        started = shlex.quote(os.path.basename(sys.argv[0]))
+    else:
+        return None
+    return started + (" ARGUMENTS" if len(sys.argv) > 1 else "")
 
 
 def _gained(subject: FunctionSubject, signal: str) -> float:

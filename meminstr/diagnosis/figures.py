@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from array import array
 from collections.abc import Iterable
@@ -149,10 +150,15 @@ def _bytes_per_call(
     blocks, heap, resident = (judged.rates.get(n) for n in ("blocks", "heap", "resident"))
     if blocks is None and heap is None:
         return resident
-    heap_value = _positive(heap)
+    slopes = {s.name: s.rate for s in judged.signals}
+    heap_value = _positive(heap if heap is not None else slopes.get("heap"))
     if blocks is None or blocks.value <= 0:
         return heap_value
-    slopes = {s.name: s.rate for s in judged.signals}
+    if heap is None:
+        # what cannot be read, or has shown no limits yet, is not nought: no upper limit follows from the blocks alone
+        known = _block_size(record, slopes.get("blocks") or blocks, heap_value, resident)
+        least = max(0.0, blocks.low or 0.0) * (known.low or 0.0)
+        return Interval(heap_value.value + blocks.value * known.value, least, None)
     size = _block_size(record, slopes.get("blocks") or blocks, _positive(slopes.get("heap")), resident)
     # a block beyond the small sizes lies in the C heap and is counted there too: of the blocks only those are sure to
     # be small that the heap's growth leaves over, and where it could hold them all nothing tells which they are
@@ -177,8 +183,7 @@ def live_rate(record: SubjectRecord, judged: Judgement) -> Interval | None:
     judge, view = judged.rates.get(name), record.series.get(name)
     if judge is None or view is None or len(view) < 4:
         return judge
-    first = view.first[0] if view.first else view.x[0]
-    middles = [(a + b) / 2 for a, b in zip([first, *view.x[:-1]], view.x, strict=True)]
+    middles = [(a + b) / 2 for a, b in zip(view.begin, view.x, strict=True)]
     half = len(middles) // 2
     x, y = middles[half:], list(view.mean[half:])
     slope = statistics.linear_regression(x, y).slope if len(set(x)) > 1 else judge.value
@@ -206,8 +211,16 @@ def _block_size(record: SubjectRecord, blocks: Interval, heap: Interval, residen
             size = (resident.value - heap.value) / blocks.value
             if 16 <= size <= 512:
                 wide = 1.25 if grown > 4 * _RESIDENT_TELLS else 1.5
-                return Interval(size, size / wide, size * wide)
+                # the small difference of two large figures is as uncertain as these are
+                doubt = _half_width(resident) + _half_width(heap)
+                least, most = size / wide - doubt / blocks.value, size * wide + doubt / blocks.value
+                return Interval(size, max(least, _SMALL_BLOCK.low or 0.0), min(most, _LARGEST_SMALL))
     return _SMALL_BLOCK
+
+
+def _half_width(rate: Interval) -> float:
+    low, high = rate.low, rate.high
+    return math.inf if low is None or high is None else (high - low) / 2
 
 
 def _excluded(judged: Judgement, record: SubjectRecord, instance_bytes: float) -> float | None:

@@ -1,8 +1,9 @@
 """The early look: a subject is judged while the program runs, rarely and within the budget.
 
-Looks come after sample 12 and then each time the samples have grown by a seventh, so about five in each doubling.
-A look first asks, without numpy, whether anything material was retained at all; most end there.  A change to
-`growing` takes a census (what there is now, to be compared later); a change to `leaking` acts as the user asked.
+Looks come after sample 12 and then each time the samples have grown by a half, or by a seventh once a leak could be
+called one: about five in each doubling.  A look first asks, without numpy, whether anything material was retained at
+all since a judgement said that nothing grows; most end there.  A change to `growing` takes a census (what there is now,
+to be compared later); a change to `leaking` acts as the user asked.
 """
 
 from __future__ import annotations
@@ -20,32 +21,23 @@ from ..faults import note_fault, settle
 from ..forks import cannot_finish, loading
 from ..judgement import FLOORS, Judgement, Policy, prime
 from ..registry import ControllerMemoryTracker, Subject, set_look_hook
-from ..sampling import MEMORY_SIGNALS, Sampler
+from ..sampling import Sampler
 from ..settings import current
 from ..snapshot import SubjectRecord
 from ..subjects import FunctionSubject
 from ..verdict import Finding, Verdict
-from . import overdue, tracing
+from . import censuses, overdue, tracing
 from .confirming import confirmed
 from .containers import CENSUS_SECONDS, bounded_fill, census_seconds, note_containers
 from .figures import Room, finding_of
 from .latching import Latch
 from .reckoning import judge_class, judge_function, reckon, settled
+from .suspecting import SURE, clear, direct, is_early, may_look, retained_something, signs
 from .taking import record_of, take
 
 logger = logging.getLogger("meminstr")
 
 _FIRST = 12
-_CENSUS_TICKS = (1, 20)
-_ENOUGH_SAMPLES, _AT_A_TIME = 1024, 256
-"""Samples that tell whose a growth is, of several functions: so many are taken whatever the budget says."""
-_ROUND, _A_SIGN = 128, 1.4
-_CREDIT = 0.3
-"""Seconds that looks may cost to begin with; after that the setting ``cost_budget_share`` of the CPU time holds."""
-_RESERVE = 0.1
-"""Seconds of looks at one subject that may be spent beyond that."""
-_TELLING = 8
-_SURE = 2.576
 
 
 def install() -> None:
@@ -55,17 +47,9 @@ def install() -> None:
 
 
 def tick(tracker: object, ticks: int) -> None:
-    """At a reading of the sampling thread: in a program of which nothing is instrumented, count what there is.
-
-    Early, for a program that ends soon, and once more when most have started up.
-    """
-    if not isinstance(tracker, ControllerMemoryTracker) or ticks not in _CENSUS_TICKS or any(tracker.subjects()):
-        return
-    with tracker.sampler.not_ours():
-        tracker.first_census = None
-        first_census(tracker)
-        series = ((name, tracker.sampler.series.get(name)) for name in ("heap", "blocks"))
-        tracker.first_census.marks.update((name, one.last[2]) for name, one in series if one is not None and one.last)
+    """At a reading of the sampling thread: in a program of which no function is guarded, count what there is."""
+    if isinstance(tracker, ControllerMemoryTracker) and not tracker.functions and censuses.is_due(ticks):
+        censuses.take(tracker)
 
 
 def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
@@ -76,12 +60,12 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     # (the steps of suspended calls are paid for by all: more samples of one would blind the others)
     asked = isinstance(subject, FunctionSubject) and not subject.suspends and not subject.directed
     if asked and state.get("suspicious"):
-        _direct(tracker, subject, alone=True)
+        direct(tracker, subject, alone=True)
     if subject.samples < state.get("next_look", _FIRST):
         return
-    state["next_look"] = subject.samples + max(1, subject.samples // 7)
+    state["next_look"] = subject.samples + max(1, subject.samples // (2 if is_early(subject) else 7))
     sampler = tracker.sampler
-    if state.get("looking") or not _may_look(tracker, subject):
+    if state.get("looking") or not may_look(tracker, subject):
         return
     if not can_judge():
         return  # a forked child in which loading the analysis might wait for ever; see `forks`
@@ -93,12 +77,15 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
     finding = None
     try:
         with sampler.not_ours():
-            suspicious = _retained_something(subject)
+            suspicious = retained_something(subject)
         state["suspicious"] = suspicious
         if suspicious:
-            _direct(tracker, subject)
             prime_once(sampler)
             finding = _judge(tracker, subject)
+            if state.get("verdict") is Verdict.CLEAN:
+                clear(subject)
+            else:
+                direct(tracker, subject)
         elif state.get("verdict") is not None:
             state["verdict"] = None
     except Exception as error:
@@ -120,26 +107,6 @@ def look(tracker: ControllerMemoryTracker, subject: Subject) -> None:
             act(tracker, subject, told.pop())
 
 
-def _may_look(tracker: ControllerMemoryTracker, subject: Subject) -> bool:
-    """Whether a look is paid for: by what all share or, once that is spent, by a reserve of the subject's own.
-
-    The reserve is for those whose own sampled calls leave something behind: when several leak in turn, the looks at the
-    first must not cost the last its alarm.
-    """
-    allowed = _CREDIT + current().cost_budget_share * tracker.cpu_seconds()
-    if tracker.sampler.cost_seconds() <= allowed:
-        return True
-    if subject.state.get("looked", 0.0) > _RESERVE:
-        return False
-    if isinstance(subject, ClassSubject):
-        return bool(subject.follower.counts().alive >= FLOORS["live"])
-    for index in (MEMORY_SIGNALS.index("blocks"), MEMORY_SIGNALS.index("heap")):
-        samples, mean, error = subject.deltas.recent(index)
-        if samples >= _TELLING and mean > _SURE * error:
-            return True
-    return False
-
-
 def _confirmed(tracker: ControllerMemoryTracker, subject: ClassSubject, finding: Finding) -> bool:
     # outside of all brackets: the program's garbage is not ours
     try:
@@ -147,21 +114,6 @@ def _confirmed(tracker: ControllerMemoryTracker, subject: ClassSubject, finding:
     except Exception as error:
         note_fault(f"confirming a leak of {subject.name}", error)
         return False
-
-
-def _retained_something(subject: Subject) -> bool:
-    names = ("live", "retained") if isinstance(subject, ClassSubject) else tuple(subject.series)
-    for name in names:
-        series = subject.series.get(name)
-        if series is None or series.first is None or series.last is None:
-            continue
-        view = series.view()
-        lows = list(view.low)
-        if lows and lows[-1] - min(lows) >= FLOORS.get(name, 0.0) / 2:
-            return True
-        if series.last[2] - series.first[2] >= FLOORS.get(name, 0.0):
-            return True
-    return False
 
 
 def _judge(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | None:
@@ -203,7 +155,7 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
         return None
     # where it is not this one's, the next answer comes when all have more samples; signs of its own need not wait
     samples = sum(f.samples for f in list(tracker.functions.values()))
-    if isinstance(subject, FunctionSubject) and samples < tracker.reckon_at and _signs(subject) <= _SURE:
+    if isinstance(subject, FunctionSubject) and samples < tracker.reckon_at and signs(subject) <= SURE:
         return None
     snapshot = take(tracker, {})
     reckoning = reckon(snapshot, horizon=settings.horizon)
@@ -218,33 +170,6 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
     state["leak"] = latch_of(found, record)
     counts = subject.follower.counts() if isinstance(subject, ClassSubject) else None
     return finding_of(settled(mine), snapshot, Room(None, None), counts=counts if mine.record else None)
-
-
-def _direct(tracker: ControllerMemoryTracker, subject: Subject, *, alone: bool = False) -> None:
-    """Something grows: of several functions it must be found out whose it is, and that is worth some samples more.
-
-    First of all alike; then of those whose samples saw something, once there are such (sequential halving: Karnin,
-    Koren and Somekh 2013).  One sample that changed something makes a mean of one
-    standard error, two of them one and a half.
-    """
-    if isinstance(subject, ClassSubject) or len(tracker.functions) < 2 or subject.deltas.samples >= _ENOUGH_SAMPLES:
-        return
-    # between looks only for those with a sign of their own: asking all others is dear
-    silent = subject.deltas.samples >= _ROUND and _signs(subject) <= _A_SIGN
-    if silent and (alone or max(map(_signs, list(tracker.functions.values()))) > _A_SIGN):
-        subject.directed = 0
-        return
-    subject.directed = max(subject.directed, min(_AT_A_TIME, _ENOUGH_SAMPLES - subject.deltas.samples))
-
-
-def _signs(subject: FunctionSubject) -> float:
-    """Standard errors by which sampled calls leave something behind."""
-    best = 0.0
-    for name in ("blocks", "heap"):
-        samples, mean, error = subject.deltas.recent(MEMORY_SIGNALS.index(name))
-        if samples >= _TELLING and mean > 0:
-            best = max(best, mean / error if error > 0 else math.inf)
-    return best
 
 
 def _until_it_matters(record: SubjectRecord, found: Judgement, horizon: float) -> int:

@@ -14,7 +14,7 @@ from ..judgement import BoundedFill, Judgement, Policy, Signal, judge
 from ..series import SeriesView
 from ..snapshot import Snapshot, SubjectRecord
 from ..units import format_duration
-from ..verdict import OneTimeGrowth, Verdict
+from ..verdict import Interval, OneTimeGrowth, Verdict
 from .attributing import attributed
 from .latching import Latch, still
 from .witnesses import ACCUSED as _ACCUSED
@@ -112,13 +112,13 @@ def reckon(
     for record in functions:
         found = judge_function(record, horizon, snapshot.sources, snapshot.floors, fills.get(record.name))
         found = still(found, record, (latched or {}).get(record.name))
-        found = _without_garbage(found, freed or {})
+        found = _without_garbage(found, freed or {}, float(record.calls))
         judged.append(Reckoned(record, found, one_time_growth(record, found)))
     judged, shares = attributed(judged, snapshot)
     for record in snapshot.subjects:
         if record.kind == "class":
             found = judge_class(record, horizon, snapshot.sources)
-            found = _without_garbage(found, (dead or {}).get(record.name, {}))
+            found = _without_garbage(found, (dead or {}).get(record.name, {}), float(record.calls))
             judged.append(Reckoned(record, found, one_time_growth(record, found)))
     accused = [r for r in judged if r.judgement.verdict in _ACCUSED]
     unexplained = [] if accused else [r for r in judged if r.outside]
@@ -126,7 +126,7 @@ def reckon(
     return Reckoning(tuple(judged), process, shares)
 
 
-def _without_garbage(found: Judgement, freed: Mapping[str, float]) -> Judgement:
+def _without_garbage(found: Judgement, freed: Mapping[str, float], last_x: float) -> Judgement:
     """Growth that a collection gave back was garbage, and no leak: if it gave back that of every accused signal.
 
     One signal alone proves nothing: a collection also empties the interpreter's free lists, some thousand blocks.
@@ -136,9 +136,24 @@ def _without_garbage(found: Judgement, freed: Mapping[str, float]) -> Judgement:
         return found
     shares = [min(1.0, freed.get(s.name, 0.0) / s.growth) for s in accused]
     if min(shares) < 0.5:
-        return found
+        return replace(found, rates={**found.rates, **_less_garbage(found, freed, last_x)})
     reason = f"garbage: a collection gave back {shares[0]:.0%} of the growth; {accused[0].reason}"
     return replace(found, verdict=Verdict.WARMING_UP, reason=reason, onset_x=None)
+
+
+def _less_garbage(found: Judgement, freed: Mapping[str, float], last_x: float) -> dict[str, Interval]:
+    """Rates less the garbage that came since the onset: it stands at the end of the history and not at its beginning.
+
+    The lower limit moves with the rate, the upper one stays: when that garbage came is not known.
+    """
+    out = {}
+    for signal in found.signals:
+        rate, gone = found.rates.get(signal.name), freed.get(signal.name, 0.0)
+        if rate is None or gone <= 0 or signal.verdict not in _ACCUSED or last_x <= (signal.onset_x or 0.0):
+            continue
+        less = min(gone / (last_x - (signal.onset_x or 0.0)), max(0.0, rate.value))
+        out[signal.name] = Interval(rate.value - less, None if rate.low is None else rate.low - less, rate.high)
+    return out
 
 
 def _judge_process(snapshot: Snapshot, outside: list[Reckoned]) -> Reckoned:

@@ -170,7 +170,7 @@ def _report(
         findings=tuple(findings),
         errors=tuple(faults()),
         breaches=tuple(tracker.breaches),
-        extra=_extra(tracker, bool(freed), time.perf_counter() - began),
+        extra=_extra(tracker, bool(freed), time.perf_counter() - began, after),
     )
 
 
@@ -237,7 +237,7 @@ def _command() -> str | None:
     return " ".join([os.path.basename(sys.executable or "python"), *program]) if argv else None
 
 
-def _extra(tracker: ControllerMemoryTracker, collected: bool, seconds: float) -> dict[str, Any]:
+def _extra(tracker: ControllerMemoryTracker, collected: bool, seconds: float, counted: Census | None) -> dict[str, Any]:
     """Facts beside the contract; those that a person should read are sentences in ``notes``, which the text prints."""
     sampler = tracker.sampler
     extra: dict[str, Any] = {
@@ -259,6 +259,8 @@ def _extra(tracker: ControllerMemoryTracker, collected: bool, seconds: float) ->
     if tracker.breach_count > len(tracker.breaches):
         extra["breaches_in_all"] = tracker.breach_count
         notes.append(f"{tracker.breach_count:,} limits were broken in all; the first and the latest of them are kept")
+    if counted is not None and counted.note is not None:
+        notes.append(f"what grew is told in part: {counted.note}")
     if not tracker.enabled:
         notes.append("sampling is switched off (disable): histories end where it was")
     if notes:

@@ -9,10 +9,12 @@ meminstr's own.
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..brackets import program_froze
 from ..evidence.allocations import AllocationSite, Window
 from ..faults import note_fault
 from ..registry import ControllerMemoryTracker
@@ -39,7 +41,10 @@ def check(tracker: ControllerMemoryTracker) -> None:
     if entry is None or entry[0] != tracker.pid:
         return
     try:
-        _own(tracker, entry[1].tick(_calls(tracker)))
+        window, calls = entry[1], _calls(tracker)
+        if window.result is None and window.is_over(calls):
+            _closed(tracker, window)
+        _own(tracker, window.tick(calls))
     except Exception as error:
         note_fault("tracing allocations", error)
 
@@ -65,9 +70,21 @@ def read(tracker: ControllerMemoryTracker, at_once: bool) -> tuple[AllocationSit
     if pid != tracker.pid:  # opened by the process this one was forked from
         window.close()
         return None
-    sites = window.close()
+    sites = _closed(tracker, window)
     _own(tracker, window.tick(0.0))
     return sites
+
+
+def _closed(tracker: ControllerMemoryTracker, window: Window) -> tuple[AllocationSite, ...]:
+    """Close a window; the thousands of blocks that its reading would leave in free lists are no growth."""
+    tracker.sampler.empty_free_lists()
+    try:
+        return window.close()
+    finally:
+        if not program_froze():
+            gc.freeze()
+            gc.collect()
+            gc.unfreeze()
 
 
 def attached(report: Report, sites: Sequence[AllocationSite] | None, begun: bool) -> Report:

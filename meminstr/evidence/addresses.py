@@ -70,12 +70,12 @@ def ids_of(found: list[Any]) -> Any:
     return np.frombuffer((ctypes.c_int64 * len(found)).from_address(items), dtype=np.int64)
 
 
-def _types_of(found: list[Any], ids: Any) -> Any:
+def _types_of(found: list[Any], ids: Any, chosen: Any) -> Any:
     words = _memory()
     if words is None:
         np = _numpy()
-        return np.fromiter(map(id, map(type, found)), np.int64, len(found))
-    return words[((ids - _LOWEST) >> 3) + 1]
+        return np.fromiter((id(type(found[index])) for index in chosen.tolist()), np.int64, len(chosen))
+    return words[(ids[chosen] - (_LOWEST - 8)) >> 3]
 
 
 def lengths_of(found: list[Any], chosen: Any) -> Any:
@@ -92,7 +92,8 @@ def large(found: list[Any], exact: Collection[type], least: int) -> list[Any]:
     np = _numpy()
     if _memory() is None or not found:
         return [obj for obj in found if type(obj) in exact and length(obj) >= least]
-    of_types = np.flatnonzero(np.isin(_types_of(found, ids_of(found)), [id(cls) for cls in exact]))
+    kinds = _types_of(found, ids_of(found), slice(None))
+    of_types = np.flatnonzero(np.isin(kinds, [id(cls) for cls in exact]))
     chosen = of_types[lengths_of(found, of_types) >= least].tolist()
     return [obj for obj in map(found.__getitem__, chosen) if length(obj) >= least]
 
@@ -171,14 +172,14 @@ class Table:
         at = self.offsets(ids)
         return self.notes[at]
 
-    def kinds(self, found: list[Any], ids: Any) -> Any:
-        """What each of some objects is to a walk, by its type."""
-        np = _numpy()
-        at = self.offsets(_types_of(found, ids))
+    def kinds(self, found: list[Any], ids: Any, chosen: Any) -> Any:
+        """What some of the objects found, those at the indices `chosen`, are to a walk, by their types."""
+        at = self.offsets(_types_of(found, ids, chosen))
         kinds = self.notes[at] & _KIND_BITS
         if not kinds.all():
-            for index in np.unique(at[kinds == 0], return_index=True)[1]:
-                self.kind(found[int(np.flatnonzero(kinds == 0)[index])])
+            unknown = _numpy().flatnonzero(kinds == 0)
+            for index in _numpy().unique(at[unknown], return_index=True)[1]:
+                self.kind(found[int(chosen[unknown[index]])])
             kinds = self.notes[at] & _KIND_BITS
         return kinds
 

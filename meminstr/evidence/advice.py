@@ -7,9 +7,10 @@ import re
 from ..verdict import Holder
 
 _NATIVE = (
-    "allocated by C code: run `python -m memray run --native -o leak.bin your_script.py`, then "
-    "`python -m memray flamegraph --leaks leak.bin` (with PYTHONMALLOC=malloc in the environment)"
+    "allocated by C code: run `PYTHONMALLOC=malloc python -m memray run --native -o leak.bin your_script.py`, then "
+    "`python -m memray flamegraph --leaks leak.bin`"
 )
+_PLACEHOLDER = "your_script.py"
 _BY_KIND = {
     "native_heap": _NATIVE,
     "mapping": _NATIVE,
@@ -29,6 +30,10 @@ _BY_PATH: tuple[tuple[str, str], ...] = (
         r"<lru_cache arguments>",
         "the cache keeps each `self` it was called with: cache per instance (`functools.cached_property`, or a "
         "dict on the instance) or make it a function of plain values",
+    ),
+    (
+        r"<unbounded lru_cache>",
+        "the cache has no bound (`maxsize=None`): give it one (`lru_cache(maxsize=...)`), or call `cache_clear()`",
     ),
     (r"<lru_cache>", "give the cache a bound: `lru_cache(maxsize=...)`, or clear it with `cache_clear()`"),
     (
@@ -84,16 +89,20 @@ _BY_TYPE: tuple[tuple[str, str], ...] = (
 )
 
 
-def advise(holder: Holder | None, memory_kind: str | None = None, held_type: str | None = None) -> str:
+def advise(
+    holder: Holder | None, memory_kind: str | None = None, held_type: str | None = None, program: str | None = None
+) -> str:
     """How such a leak is usually fixed, one sentence.
 
     Args:
         holder: the group of survivors it is about; None when no object is known to be held.
         memory_kind: as in the report, ``native_heap`` for instance; decides when there is no holder.
         held_type: ``module.Type`` of what is held, where that is known.
+        program: what to type after ``python`` to start the program: ``app.py`` or ``-m app``.
     """
     if holder is None:
-        return _BY_KIND.get(memory_kind or "", _NOTHING)
+        said = _BY_KIND.get(memory_kind or "", _NOTHING)
+        return said.replace(_PLACEHOLDER, program) if program else said
     if holder.root in ("atexit", "signal", "cycle", "unknown", "thread"):
         return _BY_ROOT[holder.root]
     for pattern, sentence in _BY_TYPE:

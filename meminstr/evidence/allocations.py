@@ -22,6 +22,7 @@ _CALLS = 1_000
 _SECONDS = 60.0
 _TRACER_BYTES = 32 * 1024 * 1024
 _MOST_SITES = 10
+_OF_LARGEST = 0.01
 _STANDARD = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib")})
 
@@ -63,7 +64,6 @@ class Window:
         self._clock = clock
         self._began = clock()
         self._first_calls: float | None = None
-        self._calls = 0.0
         self._ours = not tracemalloc.is_tracing()
         self._before: dict[Site, tuple[int, int]] = {}
         if self._ours:
@@ -77,15 +77,17 @@ class Window:
         Returns:
             By how many bytes the tracer's own memory changed since the last tick.
         """
-        if self.result is None:
-            if self._first_calls is None:
-                self._first_calls = calls
-            self._calls = calls - self._first_calls
-            late = self._clock() - self._began >= self.seconds_wanted
-            if late or self._calls >= self.calls_wanted or self._tracer() > _TRACER_BYTES:
-                self.close()
+        if self.result is None and self.is_over(calls):
+            self.close()
         before, self.tracer_bytes = self.tracer_bytes, self._tracer()
         return self.tracer_bytes - before
+
+    def is_over(self, calls: float) -> bool:
+        """Whether it has seen enough, at a running count of `calls`."""
+        if self._first_calls is None:
+            self._first_calls = calls
+        late = self._clock() - self._began >= self.seconds_wanted
+        return late or calls - self._first_calls >= self.calls_wanted or self._tracer() > _TRACER_BYTES
 
     def close(self) -> tuple[AllocationSite, ...]:
         """Read what was kept, and stop the tracer if it is ours."""
@@ -104,7 +106,7 @@ class Window:
                 if size > earlier[1]:
                     rows.append(AllocationSite(file, line, count - earlier[0], size - earlier[1]))
             rows.sort(key=lambda row: (-row.bytes, row.file, row.line))
-            self.result = tuple(rows[:_MOST_SITES])
+            self.result = tuple(row for row in rows[:_MOST_SITES] if row.bytes >= _OF_LARGEST * rows[0].bytes)
             self._before = {}
         return self.result
 

@@ -2,6 +2,9 @@
 
 A census holds numbers, names and addresses, no object.  An address may be reused between two censuses: a
 container is the same one only if its type is the same and it did not shrink below a sensible size.
+
+Of a heap too large for the budget only the large containers near the roots are counted (`nearby`): such a census is
+partial, and of two of which one is partial only the containers are compared that both of them know.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..verdict import Grown
-from . import addresses, untracked
+from . import addresses, nearby, untracked
 from .caches import is_too_large
 from .safe import size_of, type_name
 
@@ -74,7 +77,7 @@ def take(
         clock: seconds, monotonic.
     """
     if objects is None and is_too_large(budget_seconds):
-        return Census({}, complete=False, note="the heap is too large for a census in the time budget")
+        return _partial(budget_seconds, large, clock)
     deadline = clock() + budget_seconds
     everything: list[Any] = gc.get_objects() if objects is None else list(objects)
     counts: Counter[type] = Counter()
@@ -108,6 +111,8 @@ def take(
     finally:
         obj, part = None, []
         del everything
+    if not complete and objects is None:
+        return _partial(budget_seconds, large, clock)
     types: dict[str, int] = {}
     bytes_each: dict[str, float] = {}
     for cls, count in counts.items():
@@ -123,6 +128,16 @@ def take(
     return Census(types, bytes_each, containers, hidden, done, complete=complete, note=note)
 
 
+def _partial(budget_seconds: float, large: int, clock: Callable[[], float]) -> Census:
+    rows = nearby.containers(_MEASURED, large, clock() + budget_seconds, clock)
+    return Census(
+        {},
+        containers={ident: Container(ident, kind, entries, size) for ident, kind, entries, size in rows},
+        complete=False,
+        note="the heap is too large to count every object in the time budget: only large containers near the roots are",
+    )
+
+
 def compare(
     before: Census,
     after: Census,
@@ -132,14 +147,12 @@ def compare(
 ) -> tuple[Grown, ...]:
     """What gained between two censuses, containers and types, the largest gain first.
 
-    Two censuses of which one is incomplete are not comparable: the answer is empty.
+    Of two censuses of which one is partial only the containers that both know are compared.
 
     Args:
         at_least: smallest gain that is reported.
         name_of: the path of a container by its address, as `container_name` finds it; asked for few.
     """
-    if not (before.complete and after.complete):
-        return ()
     grown = list(type_gains(before, after, at_least))
     for gained, size, container in container_gains(before, after, at_least):
         path = name_of(container.ident) if name_of is not None else None
@@ -148,8 +161,10 @@ def compare(
 
 
 def type_gains(before: Census, after: Census, at_least: int) -> list[Grown]:
-    """Types that gained instances."""
-    grown = []
+    """Types that gained instances; of a partial census nothing is known of types."""
+    grown: list[Grown] = []
+    if not (before.complete and after.complete):
+        return grown
     for name, count in after.types.items():
         gained = count - before.types.get(name, 0)
         if gained >= at_least:
@@ -160,6 +175,11 @@ def type_gains(before: Census, after: Census, at_least: int) -> list[Grown]:
 
 def container_gains(before: Census, after: Census, at_least: int, most: int = 5) -> list[tuple[int, int, Container]]:
     """Containers that gained entries, the largest gain first, then buffers: each with the entries and bytes gained."""
+    if not (before.complete and after.complete):
+        earlier = {**before.containers, **(before.hidden or {})}
+        now = {**after.containers, **(after.hidden or {})}
+        both = {ident: c for ident, c in now.items() if ident in earlier and earlier[ident].type == c.type}
+        return sorted(_gains(earlier, both, at_least), key=lambda row: -row[0])[:most]
     rows = _gains(before.containers, after.containers, at_least)
     buffers: list[tuple[int, int, Container]] = []
     if before.hidden is not None and after.hidden is not None:
@@ -188,10 +208,17 @@ def _gains(
     return rows
 
 
-def containers_at(idents: Collection[int], *, budget_seconds: float = 0.2) -> dict[int, Any]:
-    """Containers by their addresses, those that are still there.  Strong references: let go of them at once."""
+def containers_at(idents: Collection[int], *, budget_seconds: float = 0.2, near: bool = False) -> dict[int, Any]:
+    """Containers by their addresses, those that are still there.  Strong references: let go of them at once.
+
+    Args:
+        near: look near the roots only, not at everything.
+    """
+    if near or is_too_large(budget_seconds):
+        found = nearby.at(idents, time.perf_counter() + budget_seconds, time.perf_counter)
+        return {ident: obj for ident, obj in found.items() if type(obj) in _MEASURED}
     everything = gc.get_objects()
-    found: dict[int, Any] = {}
+    found = {}
     obj: Any = None
     try:
         for obj in everything:

@@ -181,30 +181,30 @@ class ForwardMap:
         import numpy as np
 
         table = self.table
-        at = table.offsets(ids_of(found))
+        ids = ids_of(found)
+        at = table.offsets(ids)
         notes = table.notes[at]
-        fresh = (notes & (SEEN | LEAF | OWN)) == 0
-        if not fresh.any():
+        new = np.flatnonzero((notes & (SEEN | LEAF | OWN)) == 0)
+        if not len(new):
             return
-        some = list(itertools.compress(found, fresh.tobytes()))
-        at, notes = at[fresh], notes[fresh]
-        kinds = table.kinds(some, ids_of(some))
+        at, notes = at[new], notes[new]
+        kinds = table.kinds(found, ids, new)
         is_target = (notes & TARGET) != 0
         is_leaf = (kinds == ATOM) & ~is_target
-        table.notes[at] = np.where(is_leaf, notes | LEAF, notes | SEEN)
+        table.notes[at] = notes | np.where(is_leaf, np.uint8(LEAF), np.uint8(SEEN))
         rest = np.flatnonzero(~is_leaf)
         # of several references to one object the first
         order = np.argsort(at[rest], kind="stable")
-        ordered = at[rest][order]
+        ordered = at[rest[order]]
         first = np.ones(len(rest), bool)
         np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
-        verdicts = np.zeros(len(some), np.uint8)
-        verdicts[rest[order[first]]] = _TAKE
-        verdicts[(verdicts == _TAKE) & is_target] = _HIT
-        verdicts[(verdicts == _TAKE) & (kinds == SPECIAL)] = _APART
-        sized = np.flatnonzero((verdicts == _TAKE) & (kinds == SIZED))
-        verdicts[sized[lengths_of(some, sized) > _WIDE]] = _DEFER
-        self._adopt(some, holder, verdicts.tobytes(), np.flatnonzero(verdicts > _TAKE).tolist())
+        rest = rest[order[first]]
+        verdicts = np.zeros(len(found), np.uint8)
+        chosen, kinds = new[rest], kinds[rest]
+        verdicts[chosen] = np.where(is_target[rest], _HIT, np.where(kinds == SPECIAL, _APART, _TAKE))
+        sized = chosen[(kinds == SIZED) & ~is_target[rest]]
+        verdicts[sized[lengths_of(found, sized) > _WIDE]] = _DEFER
+        self._adopt(found, holder, verdicts.tobytes(), np.flatnonzero(verdicts > _TAKE).tolist())
 
     def _adopt(self, found: list[Any], holder: Batch, verdicts: bytes, others: list[int]) -> None:
         for index in others:
@@ -265,15 +265,18 @@ class ForwardMap:
     def _slices(self, holder: Any) -> Iterator[list[Any]]:
         """The references of a wide container; of a huge one without a copy of all of them."""
         sources: list[Iterable[Any]] = []
-        if length(holder) > _HUGE and type(holder) is dict:
-            sources = [dict.values(holder), dict.keys(holder)]
+        if type(holder) is dict:
+            sources = [dict.values(holder), dict.keys(holder)]  # keys are mostly plain: what is held is in the values
         elif length(holder) > _HUGE and type(holder) in (list, tuple, set, frozenset, deque):
             sources = [holder]
-        else:
-            held = gc.get_referents(holder)
-            yield from (held[start : start + _BATCH] for start in range(0, len(held), _BATCH))
-        for source in sources:
-            members = iter(source)
-            with contextlib.suppress(RuntimeError):  # the program changed its size: the rest is left out
+        with contextlib.suppress(RuntimeError):  # the program changed its size
+            for source in sources:
+                members = iter(source)
                 while part := list(itertools.islice(members, _BATCH)):
                     yield part
+            if sources:
+                return
+        if length(holder) > _HUGE:
+            return  # the rest is left out
+        held = gc.get_referents(holder)
+        yield from (held[start : start + _BATCH] for start in range(0, len(held), _BATCH))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -23,6 +23,8 @@ from .safe import type_name
 
 _OF_CALLS = 0.03
 _OF_BYTES = 0.03
+_OF_EXAMPLES = 0.05
+"""Of the largest group of examples: a smaller one is chance."""
 _MEMBERS = 50
 _NEWEST = 50
 _MOST_ASKED = 50_000
@@ -63,8 +65,6 @@ def explain(
         budget_seconds: for all of it.
         exclude: objects that are no holders.
     """
-    if not (before.complete and after.complete):
-        return Growth()
     ours = [*exclude, before, before.types, before.bytes_each, before.containers, before.hidden]
     ours += [after, after.types, after.bytes_each, after.containers, after.hidden]
     least = max(10, int(_OF_CALLS * blocks))
@@ -73,7 +73,11 @@ def explain(
     if native:
         types = [g for g in types if _matters(g.count, g.bytes or 0, calls, size)]
         rows = [r for r in rows if _matters(r[0], r[1], calls, size)]
-    objects = census.containers_at({row[2].ident for row in rows}, budget_seconds=budget_seconds * 0.2)
+    partial = not (before.complete and after.complete)
+    if partial and not rows:
+        return Growth()
+    idents = {row[2].ident for row in rows}
+    objects = census.containers_at(idents, budget_seconds=budget_seconds * 0.2, near=partial)
     try:
         found = list(objects.values())
         paths = find_paths(
@@ -86,9 +90,13 @@ def explain(
             Grown(paths[c.ident][0] if c.ident in paths else c.type, "container", gained, max(0, added))
             for gained, added, c in rows
         ]
+        if partial:  # nothing is known of types: what was put in last stands for them
+            types = _types_of_members(rows, objects)
         everything = sorted([*types, *filled], key=lambda g: (-g.count, g.what, g.name))
         culprit = newest.culprit(everything)
-        groups = _held(before, after, culprit, budget_seconds * _SHARES["holders"], [*ours, objects], clock)
+        groups: tuple[Holder, ...] = ()
+        if not partial:
+            groups = _held(before, after, culprit, budget_seconds * _SHARES["holders"], [*ours, objects], clock)
         if culprit is not None and not newest.is_telling(culprit):
             # among lists and dicts there are always some that belong to nobody, ours mostly
             groups = tuple(h for h in groups if h.root not in ("outside", "cycle", "unknown")) or groups
@@ -99,11 +107,20 @@ def explain(
             told, root = paths[c.ident]
             star = told + ("{*}" if c.type == "set" else "[*]")
             kind = _kind_of_members(objects[c.ident])
-            if any(h.path.startswith(star) for h in groups):
+            inside = tuple(h for h in groups if h.path.startswith(star))
+            if inside:
                 # what was put into the container owns the rest
                 culprit = kind if kind is not None and newest.is_telling(kind) else culprit
+                most_of_it = gained >= _gain_of(culprit, types) / 2
+                inside = tuple(_as_many(h, gained) if h.path == star else h for h in inside)
+                groups = inside if most_of_it else inside + tuple(h for h in groups if not h.path.startswith(star))
                 break
-            if not groups or (culprit is not None and not newest.is_telling(culprit) and gained >= _most(types) / 2):
+            is_it = kind is not None and kind == culprit and gained >= _gain_of(culprit, types) / 2
+            if (
+                not groups
+                or is_it
+                or (culprit is not None and not newest.is_telling(culprit) and gained >= _most(types) / 2)
+            ):
                 culprit = kind or culprit
                 groups = (_members_as_holder(objects[c.ident], c, gained, star, kind, root, clock), *groups)
                 break
@@ -121,6 +138,27 @@ def _most(types: Sequence[Grown]) -> int:
     return max((g.count for g in types), default=0)
 
 
+def _as_many(holder: Holder, count: int) -> Holder:
+    """A group of examples with the figures of all that they stand for."""
+    size = holder.retained_bytes
+    return replace(
+        holder, count=count, retained_bytes=None if size is None else round(size / max(1, holder.count) * count)
+    )
+
+
+def _gain_of(name: str | None, types: Sequence[Grown]) -> int:
+    return max((g.count for g in types if g.name == name), default=0)
+
+
+def _types_of_members(rows: Sequence[tuple[int, int, Container]], objects: Mapping[int, Any]) -> list[Grown]:
+    gained: Counter[str] = Counter()
+    for count, _, container in rows:
+        kind = _kind_of_members(objects[container.ident]) if container.ident in objects else None
+        if kind is not None and newest.is_telling(kind):
+            gained[kind] += count
+    return [Grown(kind, "type", count, None) for kind, count in gained.items()]
+
+
 def _held(
     before: Census,
     after: Census,
@@ -136,6 +174,8 @@ def _held(
             groups = find_holders(
                 suspects, budget_seconds=budget_seconds * share, exclude=exclude, enough=enough, clock=clock
             ).groups[:5]
+            most_held = max((h.count for h in groups), default=0)
+            groups = tuple(h for h in groups if h.count >= _OF_EXAMPLES * most_held)
         finally:
             suspects.clear()
         if not groups or any(h.root != "unknown" for h in groups):

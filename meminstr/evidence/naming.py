@@ -41,7 +41,8 @@ class Edge:
 
 _ATTRS = "attrs"
 _CELL = "cell"
-_CACHE = "cache"
+CACHE = "lru_cache"
+UNBOUNDED = "unbounded lru_cache"
 _PER_THREAD = "per thread"
 _FRAMES = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.FrameType)
 _CONTENT = (list, tuple, dict, set, frozenset, collections.deque)
@@ -61,9 +62,9 @@ def edge(holder: Any, child: Any, role: Role = None) -> Edge:
         return _attribute(holder, child)
     if role == _PER_THREAD:
         return Edge("", role=_ATTRS)
-    if role == _CACHE and cls is dict:
+    if role in (CACHE, UNBOUNDED) and cls is dict:
         keys = _is_key(holder, child)
-        return _CACHE_ARGUMENTS if keys else Edge(".<lru_cache>[*]", True)
+        return _CACHE_ARGUMENTS if keys else Edge(f".<{role}>[*]", True)
     if type(role) is contextvars.Context:
         return _of_context(role, child)
     if type(role) is tuple and cls is tuple:
@@ -280,7 +281,9 @@ def _of_lru(holder: Any, child: Any) -> Edge | None:
         return _CACHE_ARGUMENTS
     if type(child) is dict:
         # the cache of an unbounded one, or the attributes that update_wrapper has put there
-        return Edge("", role=_ATTRS if "__wrapped__" in child else _CACHE)
+        if "__wrapped__" in child:
+            return Edge("", role=_ATTRS)
+        return Edge("", role=UNBOUNDED if _LRU.__dict__["cache_info"](holder).maxsize is None else CACHE)
     return Edge(".<lru_cache>[*]", True)
 
 

@@ -58,21 +58,35 @@ def is_telling(name: str) -> bool:
 
 
 def examples(before: Census, after: Census, name: str, limit: int = 50) -> list[Any]:
-    """Instances of a type that grew between two censuses, the latest in the collector's order.
+    """Instances of a type that grew between two censuses: half of them the latest in the collector's order.
 
-    They are strong references: the caller lets go of them at once.
+    A collection leaves the objects in the order in which it reached them, not in that of their birth: so the other half
+    is spread evenly over all.  They are strong references: the caller lets go of them at once.
     """
     gained = after.types.get(name, 0) - before.types.get(name, 0)
-    found: deque[Any] = deque(maxlen=max(1, min(limit, gained)))
+    most = max(1, min(limit, gained))
+    found: deque[Any] = deque(maxlen=max(1, (most + 1) // 2))
+    spread: list[Any] = []
+    step = max(1, after.types.get(name, 0) // max(1, most // 2))
     if gained <= 0:
         return []
     objects = gc.get_objects()
     obj: Any = None
+    seen = 0
+    fits: dict[int, bool] = {}  # by the address of a type: a metaclass may hash in its own way
     try:
         for obj in objects:
-            if obj is not found and type_name(type(obj)) == name:
-                found.append(obj)
+            fit = fits.get(id(type(obj)))
+            if fit is None:
+                fit = fits[id(type(obj))] = type_name(type(obj)) == name
+            if not fit or obj is found or obj is spread:
+                continue
+            seen += 1
+            if seen % step == 0 and len(spread) < most // 2:
+                spread.append(obj)
+            found.append(obj)
+        latest = set(map(id, found))
+        return [obj for obj in spread if id(obj) not in latest] + list(found)
     finally:
         obj = None
         objects.clear()
-    return list(found)

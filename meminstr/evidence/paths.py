@@ -10,7 +10,7 @@ from typing import Any
 
 from .chains import GAP
 from .fingerprint import fingerprint_of
-from .naming import Edge, Role, edge, frame_label
+from .naming import CACHE, UNBOUNDED, Edge, Role, edge, frame_label
 from .roots import Root, Roots
 from .safe import class_dict, is_a, type_name
 
@@ -64,6 +64,8 @@ def path_of(chain: list[Any], roots: Roots, kind: str | None = None, memo: Memo 
         if step.star:
             stars.append(len(pieces))
         pieces.append(step.text)
+    if role in (CACHE, UNBOUNDED):
+        pieces.append(f".<{role}>")
     pieces, stars = _shortened(pieces, stars)
     path = re.sub("…{2,}", "…", "".join(pieces)).removeprefix(".")
     held = type_name(type(chain[-1]))

@@ -12,6 +12,13 @@ from ..units import format_count
 from .escape import safe
 from .wording import duration, size
 
+_ACTIONS = {
+    "warn": "only a warning was given",
+    "raised": "MemoryLimitExceeded was raised",
+    "stopped": "the call was stopped",
+    "refused": "the call was refused",
+    "callback": "a function of the program's was called",
+}
 _FRAMES = 3
 _ROWS = 3
 _WORTH_TELLING_SECONDS = 0.05
@@ -31,7 +38,8 @@ def breach_line(entry: Mapping[str, Any]) -> str:
     text = f"{safe(entry.get('subject') or 'a call', 120)} broke its memory limit"
     text += f": {', '.join(amounts)}" if amounts else ""
     parts = [_noticed(entry), _grown(entry), _classes(entry), _place(entry)]
-    parts += [safe(entry[key], 200) for key in ("action", "note") if entry.get(key)]
+    parts += [_ACTIONS.get(entry["action"], safe(entry["action"], 200))] if entry.get("action") else []
+    parts += [safe(entry["note"], 200)] if entry.get("note") else []
     late = _figure(entry, "uninterruptible_seconds")
     if late is not None and late > _WORTH_TELLING_SECONDS:
         parts.append(f"not to be interrupted for {duration(late)}")

@@ -15,7 +15,21 @@ from .charts import spark
 from .escape import NBSP, safe
 from .histories import sparkline
 from .plots import main_charts, more_charts
-from .wording import WORDS, alarm, calm, details, duration, event_of, rates, signed, size, span, until_limit
+from .wording import (
+    WORDS,
+    alarm,
+    calm,
+    details,
+    duration,
+    event_of,
+    plural,
+    rates,
+    root_of,
+    signed,
+    size,
+    span,
+    until_limit,
+)
 
 # one step of a path: ".name", "[...]" or the name at its start
 _STEP = re.compile(r"\.?[^.\[\]]+|\[[^\]]*\]|[.\[\]]")
@@ -30,9 +44,10 @@ def card(finding: Finding, limit_bytes: int | None) -> str:
     """One finding as a ``section``."""
     alarming = finding.verdict.severity >= Verdict.GROWING.severity
     sentence = alarm(finding, limit_bytes) if alarming else calm(finding)
-    rows = details(finding) if alarming or finding.holders or finding.advice else []
-    advice = "".join(f'<p class="do"><b>Do:</b> {text(t)}</p>' for label, t in rows if label == "do")
-    listed = "".join(f"<dt>{text(label)}</dt><dd>{text(t)}</dd>" for label, t in rows if label not in ("do", "held by"))
+    told = finding.holders or finding.grown or finding.extra.get("allocation_sites") or finding.advice
+    rows = details(finding) if alarming or told else []
+    advice = "".join(f'<p class="do"><b>Do:</b> {_with_code(t)}</p>' for label, t in rows if label == "do")
+    listed = _listed([(label, t) for label, t in rows if label not in ("do", "held by")])
     ordered = sorted(finding.holders, key=lambda h: (h.known, -h.count))[:5]
     loud = "card loud" if alarming else "card"
     small = not alarming and not _is_whole(finding)
@@ -43,6 +58,20 @@ def card(finding: Finding, limit_bytes: int | None) -> str:
 {_tiles(finding, limit_bytes) if alarming else ""}{"".join(_chain(h, finding) for h in ordered)}\
 {_charts(finding, limit_bytes, alarming)}<dl>{listed}</dl>{advice}
 </section>"""
+
+
+def _listed(rows: list[tuple[str, str]]) -> str:
+    """The rows of a description list; a label stands once before all that bear it."""
+    out, before = [], None
+    for label, told in rows:
+        out.append(("" if label == before else f"<dt>{text(label)}</dt>") + f"<dd>{text(told)}</dd>")
+        before = label
+    return "".join(out)
+
+
+def _with_code(value: str) -> str:
+    """Text in which names stand between backticks."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text(value))
 
 
 def _is_whole(finding: Finding) -> bool:
@@ -117,7 +146,7 @@ def _chain(holder: Holder, finding: Finding) -> str:
         hit = first >= 0 and step.start() < first + len(suspect) and step.end() > first
         items.append(f'<li class="suspect">{text(step[0])}</li>' if hit else f"<li>{text(step[0])}</li>")
     known = ", accepted in the baseline" if holder.known else ""
-    count = f"{format_count(holder.count)} held by ({text(safe(holder.root, 40))}{known})"
+    count = f"{text(plural(holder.count, 'object'))} held, {text(root_of(holder))}{known}"
     kind = safe(finding.culprit_type or "", 120).rpartition(".")[2]
     held = f'<li class="held">{text(f"{format_count(holder.count)} {kind}")}</li>' if kind else ""
     note = f'<p class="soft">{text(safe(holder.library, 300))}</p>' if holder.library else ""

@@ -89,7 +89,8 @@ def finding_lines(
     lines = wrap(f"{name.replace(' ', NBSP)}{NBSP} {sentence}", width, f"{word}  ", indent)
     if color:
         lines[0] = f"\x1b[{_COLORS[finding.verdict]}m{word}\x1b[0m{lines[0][len(word) :]}"
-    if alarming or finding.holders or (finding.verdict is Verdict.WARMING_UP and finding.advice):
+    told = finding.holders or finding.grown or finding.extra.get("allocation_sites")
+    if alarming or told or (finding.verdict is Verdict.WARMING_UP and finding.advice):
         for label, text in details(finding):
             lines += wrap(text, width, f"{indent}{label:<9}", " " * 18)
     return lines

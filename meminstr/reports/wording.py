@@ -229,8 +229,7 @@ def details(finding: Finding) -> list[tuple[str, str]]:
     out: list[tuple[str, str]] = []
     if finding.verdict.severity >= Verdict.GROWING.severity:
         why = because(finding)
-        since = f"since {event_of(finding)} "
-        if finding.onset_call is not None and since not in why.replace(NBSP, " "):
+        if finding.onset_call is not None and "since " not in why:
             why += f"; since {event_of(finding)} {format_count(finding.onset_call)}"
         out.append(("why", why))
     if finding.culprit_type:
@@ -271,9 +270,18 @@ def _unit(what: str) -> str:
     return "entries" if what == "container" else "instances"
 
 
+_ROOTS = {"unknown": "root not reached", "C extension": "from a C extension"}
+
+
+def root_of(holder: Holder) -> str:
+    """Where the path begins: ``from a module``."""
+    root = safe(holder.root, 40)
+    return _ROOTS.get(root) or f"from {'an' if root[:1] in 'aeiou' else 'a'} {root}"
+
+
 def _holder(holder: Holder) -> str:
     held = f", {size(holder.retained_bytes)}" if holder.retained_bytes is not None else ""
-    text = f"{safe(holder.path, 300)} ({plural(holder.count, 'object')}{held}; root: {safe(holder.root, 40)})"
+    text = f"{safe(holder.path, 300)} ({plural(holder.count, 'object')}{held}; {root_of(holder)})"
     if holder.suspect:
         text += f"; suspect {safe(holder.suspect, 120)}"
     if holder.library:

@@ -12,7 +12,8 @@ Gates, by the name they bear in a verdict:
 - ``late-rate``       the 99 % limits of the rate of the later half are above zero (or those of the whole are, and
   the later half keeps up with it);
 - ``stalled``         the last quarter grows at 30 % of the rate at least;
-- ``pace``          the rate of the later half is surely near that of the earlier half;
+- ``pace``          the rate of the later half is surely above half of that of the earlier half, and likelier to be
+  the same than 0.7 of it;
 - ``material``        it is more than what allocators and interpreters do by themselves;
 - ``horizon``         it has persisted for as long as policy asks.
 """
@@ -119,7 +120,7 @@ def analyse(
     *,
     epoch: int = 0,
     stride: int = 1,
-    first_x: float | None = None,
+    starts: Floats | None = None,
     last: float | None = None,
 ) -> Episode:
     """Put a history to every gate.
@@ -128,7 +129,9 @@ def analyse(
         x, t, low, mean: columns of at least two slots, x rising.
         terms: what to judge by.
         epoch, stride: of the series.
-        first_x: position of the first sample, when slots are wider than one.
+        starts: position of each slot's first sample, where its low stands when anything grows; None when slots are
+            one sample wide.  Samples thin out when their budget is spent: over the ends of slots of unequal width the
+            lows of a straight line would have a bend in them.
         last: the latest reading, which may be lower than every slot's and then counts as given back.
 
     Returns:
@@ -136,14 +139,14 @@ def analyse(
     """
     n = len(x)
     kept = retained(low if last is None else np.append(low, last))[:n]
-    begin = float(x[0]) if first_x is None else first_x
-    span = float(x[-1]) - begin
-    ends, x = x, of_lows(x, begin, stride)
+    ends, x = x, x if starts is None else starts
+    begin = float(x[0])
+    span = float(ends[-1]) - begin
     growth = float(kept[-1] - kept[0])
     rate, excluded = _rates(x, low)
     threshold = log_threshold(terms.alpha, epoch)
     excursion = excursions(x, low)
-    settled = _settled(ends, kept, max(terms.floor, 2 * excursion.amplitude), begin, stride)
+    settled = _settled(ends, x, kept, max(terms.floor, 2 * excursion.amplitude))
     failed: list[str] = []
     shape, log_e, onset = Shape("flat", 0, 0.0), 0.0, 0
     steps = events(kept)
@@ -173,6 +176,7 @@ def analyse(
         since = onset or n // 16  # not what starting up took
         if not failed and not keeps_pace(x[since:], low[since:], Z_ONE_SIDED):
             failed.append("pace")
+        rate = steady_rate(x[since:], low[since:], rate)
     elif not failed:
         failed.append("shape")
     # to the last of the growth, not to now: a fill that ended just before the horizon must not cross it by waiting
@@ -255,22 +259,18 @@ def _rate_gates(x: Floats, low: Floats, onset: int, rate: Slope, shape: Shape, s
     return []
 
 
-def of_lows(ends: Floats, begin: float, stride: int) -> Floats:
-    """Where the least reading of each slot stands: at its first sample, when anything grows.
+def steady_rate(x: Floats, low: Floats, late: Slope) -> Slope:
+    """Of growth that is steady all points since its onset tell the rate, unless the later half speaks against it.
 
-    A slot's x is that of its last sample.  With slots of unequal width (samples thin out when their budget is spent)
-    the lows of a straight line over the ends of slots would have a bend in it.
+    The limits stay those of the later half, which allow for a rate that has changed, while they say anything at all.
     """
-    if stride <= 1:
-        return ends
-    before = np.concatenate([[min(begin, float(ends[0]))], ends[:-1]])
-    # the first sample of all is the first slot's own; each later slot begins one sample after the slot before, and how
-    # far apart samples were there lies between what it was on average in both: they thin out by a factor
-    gaps = (ends - before) / stride
-    gaps[1:] = np.sqrt(gaps[1:] * np.maximum(gaps[:-1], 1e-9))
-    starts: Floats = np.minimum(before + gaps, ends)
-    starts[0] = before[0]
-    return starts
+    if len(x) < MIN_SLOTS:
+        return late
+    whole = floor_slope(x, low)
+    agree = late.low <= whole.value <= late.high and whole.low <= late.value <= whole.high
+    if not agree or whole.high - whole.low >= late.high - late.low:
+        return late
+    return whole if late.low <= 0 else Slope(whole.value, late.low, late.high)
 
 
 def _rates(x: Floats, low: Floats) -> tuple[Slope, float]:
@@ -280,7 +280,7 @@ def _rates(x: Floats, low: Floats) -> tuple[Slope, float]:
     return rate, min(rate.high, whole.high)
 
 
-def _settled(x: Floats, kept: Floats, floor: float, begin: float, stride: int) -> Settled | None:
+def _settled(x: Floats, starts: Floats, kept: Floats, floor: float) -> Settled | None:
     amount = float(kept[-1] - kept[0])
     if amount < floor:
         return None
@@ -289,8 +289,7 @@ def _settled(x: Floats, kept: Floats, floor: float, begin: float, stride: int) -
     slots_since = len(x) - 1 - at
     over = slots_since >= 4 and float(x[-1] - x[at]) >= _STOOD * float(x[at] - x[0])
     # all of that slot stands high: the growth was over by its first sample
-    before = float(x[at - 1]) if at else begin
-    return Settled(amount, before + (float(x[at]) - before) / stride, over)
+    return Settled(amount, float(starts[at]), over)
 
 
 def columns(*slots: Sequence[float]) -> tuple[Floats, ...]:

@@ -129,7 +129,10 @@ def _knots(n: int) -> NDArray[np.intp]:
 def _fit_all(t: Floats, y: Floats) -> tuple[dict[str, _Fit], NDArray[np.intp]]:
     line = t - t.mean()
     slope = float(line @ y) / float(line @ line)
+    step = _step(y)
     knots = _knots(len(t))
+    if step is not None:  # a jump beside a line is seen only where it really is
+        knots = np.unique(np.append(knots, step.at))
     at = t[knots]
     fits = {
         "flat": _Fit(y, 2, 0.0, 0.0, 0),
@@ -145,7 +148,6 @@ def _fit_all(t: Floats, y: Floats) -> tuple[dict[str, _Fit], NDArray[np.intp]]:
         fits["warmup+linear"] = warm
     since = np.maximum(0.0, t[None, :] - _DELAYS[:, None])
     delayed = (1 - np.exp(-since[:, None, :] / _DELAYED_TAUS[None, :, None])).reshape(-1, len(t))
-    step = _step(y)
     if step is not None:
         fits["step"] = step
     for name, rows in (

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .rates import wanders
 from .sequential import Floats
 
 _START_SLOTS = 4
@@ -27,7 +26,7 @@ _START_SLOTS = 4
 _LEVEL_SHARE = 1e-3
 _FINER = 17
 _RESOLUTION = 0.002
-_PACE, _PACE_OF_LEVELS = 0.7, 0.5
+_SURE_PACE, _LIKELY_PACE = 0.5, 0.85
 _LEAST_SHARE = 0.02
 
 
@@ -253,12 +252,13 @@ def _jumped(fits: _Fits, target: Floats, line: Floats, jumps: Floats) -> None:
 
 
 def keeps_pace(t: Floats, y: Floats, z: float) -> bool:
-    """Whether the rate of the later half is surely near that of the earlier half.
+    """Whether the later half goes on as the earlier half did.
 
-    A line bent in the middle, by generalised least squares; late - share x early, over its standard error, must be
-    above z.  The share is 0.7 where chance adds up, so that a slowing count of things is told from a line by their
-    number only: a rate that falls so in half a history is that of a square root, and growth like that ends where a leak
-    does not.  It is 0.5 where noise is about the level, as the shape of the levels speaks there.
+    A line bent in the middle, by generalised least squares.  Two things are asked.  late - 0.5 early, over its standard
+    error, must be above z: a rate that halves is that of a warm-up.  And keeping the pace must be likelier than falling
+    to 0.7 of it, which is what a growth as the 0.75th power does: the estimate must be nearer to 1 than to 0.7.  The
+    second decides where there is little noise (a count of distinct things that slows down), the first where there is
+    much: to be sure of 0.7 would take four times the history that most leaks have.
     """
     middle = float(t[0] + t[-1]) / 2
     rows = np.stack([t - t[0], np.maximum(0.0, t - middle)])
@@ -267,10 +267,9 @@ def keeps_pace(t: Floats, y: Floats, z: float) -> bool:
     if fit is None:
         return False
     residuals = y - y.mean() - fit[0] @ centred
-    share = _PACE if wanders(residuals) else _PACE_OF_LEVELS
     if float(residuals @ residuals) <= len(t) * (_RESOLUTION * float(np.ptp(y))) ** 2:
         early, bend = fit[0]
-        return bool(early + bend > share * early)
+        return bool(early + bend > _LIKELY_PACE * early)
     white = Whitener(noise_of(residuals, y.mean() + fit[0] @ centred, np.diff(t)))
     rows, target = white(rows), white(y[None, :])[0]
     fit = _solve(rows, target)
@@ -279,9 +278,9 @@ def keeps_pace(t: Floats, y: Floats, z: float) -> bool:
     (early, bend), inverse = fit
     left = target - fit[0] @ rows
     variance = float(left @ left) / max(1, len(target) - 2)
-    contrast = np.array([1.0 - share, 1.0])
+    contrast = np.array([1.0 - _SURE_PACE, 1.0])
     error = math.sqrt(max(0.0, variance * float(contrast @ inverse @ contrast)))
-    return bool((1.0 - share) * early + bend > z * error)
+    return bool((1.0 - _SURE_PACE) * early + bend > z * error and early + bend > _LIKELY_PACE * early)
 
 
 def _solve(rows: Floats, target: Floats) -> tuple[Floats, Floats] | None:

@@ -529,7 +529,7 @@ def test_a_logging_handler_that_raises_does_not_reach_the_program(tracker, monke
 
     logger, handler = logging.getLogger("meminstr"), Broken()
     looking._last_logs.clear()
-    monkeypatch.setattr(looking, "_CREDIT", 60.0)  # a tracer that measures coverage uses the credit up
+    monkeypatch.setattr(looking, "may_look", lambda *_: True)  # a tracer that measures coverage uses the credit up
     logger.addHandler(handler)
     kept = []
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meminstr.diagnosis import looking
+from meminstr.diagnosis import suspecting
 from meminstr.diagnosis.figures import _bytes_per_call, _excluded
 from meminstr.diagnosis.latching import Latch, still
 from meminstr.judgement import Judgement, SignalJudgement
 from meminstr.series import Series
 from meminstr.snapshot import SubjectRecord
-from meminstr.trend.episode import of_lows
 from meminstr.verdict import Interval, Verdict
 
 
@@ -57,24 +55,6 @@ def test_nothing_is_excluded_where_one_signal_excludes_nothing(unknown):
     assert _excluded(Judgement(Verdict.CLEAN, "", signals=signals), record(), 0.0) is None
 
 
-@given(st.lists(st.floats(1.0, 1000.0), min_size=3, max_size=40), st.integers(2, 64))
-def test_lows_stand_within_their_slots(widths, stride):
-    ends = np.cumsum(widths)
-    at = of_lows(ends, 0.0, stride)
-    assert (at <= ends + 1e-9).all()
-    assert (at[1:] >= ends[:-1] - 1e-9).all()
-
-
-def test_lows_of_samples_that_thin_out_stand_on_their_line():
-    """Slots of eight samples, first each call in twenty and then ever fewer."""
-    gaps = [20.0] * 160 + [20.0 * 1.05**k for k in range(160)]
-    x = np.cumsum(gaps)
-    slots = x.reshape(-1, 8)
-    at = of_lows(slots[:, -1], float(x[0]), 8)
-    mean_gaps = np.diff(slots[:, -1], prepend=0.0) / 8
-    assert (np.abs(at - slots[:, 0]) / mean_gaps)[1:].max() < 0.1  # a fifth, were they taken for even
-
-
 def series_of(values, every=20.0):
     series = Series()
     for i, value in enumerate(values, 1):
@@ -106,7 +86,7 @@ def test_a_leak_stays_when_samples_became_rare():
 def asked(mean, error, *, spent=10.0, looked=0.0, samples=20):
     tracker = SimpleNamespace(sampler=SimpleNamespace(cost_seconds=lambda: spent), cpu_seconds=lambda: 1.0)
     deltas = SimpleNamespace(recent=lambda index: (samples, mean, error))
-    return looking._may_look(tracker, SimpleNamespace(state={"looked": looked}, deltas=deltas))
+    return suspecting.may_look(tracker, SimpleNamespace(state={"looked": looked}, deltas=deltas))
 
 
 def test_looks_beyond_the_budget_are_for_those_whose_calls_leave_something_behind():

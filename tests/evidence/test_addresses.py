@@ -54,7 +54,7 @@ def test_ids_types_and_lengths_are_those_that_python_tells(reading):
     assert ids_of(SOME).tolist() == [id(obj) for obj in SOME]
     assert ids_of([]).tolist() == []
     table = Table(None)
-    assert table.kinds(SOME, ids_of(SOME)).tolist() == [table.kind(obj) for obj in SOME]
+    assert table.kinds(SOME, ids_of(SOME), numpy.arange(len(SOME))).tolist() == [table.kind(obj) for obj in SOME]
     sized = [[1, 2], (), {1: 2, 3: 4}, {5}, deque([6] * 9), OrderedDict(a=1), defaultdict(list, b=[]), Sized([7] * 3)]
     lengths = [2, 0, 2, 1, 9, 1, 1, 3]
     assert lengths_of(sized, numpy.arange(len(sized))).tolist() == lengths
@@ -66,7 +66,7 @@ def test_kinds_tell_leaves_from_what_is_to_be_looked_into(reading):
     table = Table(numpy.ndarray)
     kinds = [addresses.ATOM, addresses.PLAIN, addresses.SIZED, addresses.SPECIAL, addresses.SPECIAL, addresses.SIZED]
     objects = ["text", Held(), [1], sys, numpy.array([None]), Sized()]
-    assert table.kinds(objects, ids_of(objects)).tolist() == kinds
+    assert table.kinds(objects, ids_of(objects), numpy.arange(len(objects))).tolist() == kinds
 
 
 def test_notes_are_kept_when_the_table_grows_and_regions_fall_into_one_place():

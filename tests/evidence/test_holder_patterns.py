@@ -26,7 +26,7 @@ PATTERNS = {
     ways.partial_keyword: "shop.task.keywords['sep']",
     ways.default_argument: "shop.handler.__defaults__[*]",
     ways.lru_cache_result: "shop.load.<lru_cache>[*]",
-    ways.lru_cache_unbounded: "shop.load.<lru_cache>[*]",
+    ways.lru_cache_unbounded: "shop.load.<unbounded lru_cache>[*]",
     ways.lru_cache_on_method: "shop.Model.embed.<lru_cache arguments>[*]",
     ways.cached_property: "shop.page.body",
     ways.exception_traceback: "shop.last_error.__traceback__.<frame exception_traceback.<locals>.fail>.big",

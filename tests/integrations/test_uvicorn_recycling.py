@@ -1,14 +1,5 @@
 """Two real uvicorn workers, one of which leaks: it is replaced by the supervisor, and the other one stays."""
 
-import http.client
-import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
-
 import pytest
 
 pytest.importorskip("uvicorn")
@@ -39,56 +30,28 @@ app = MemoryMiddleware(serve, horizon=200, template=lambda scope: "/leak")
 """
 
 
-def get(port, path):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    except (ConnectionError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+def test_a_leaking_worker_of_two_is_replaced(service):
+    (service.folder / "shop.py").write_text(APPLICATION)
+    service.start("uvicorn", "shop:app", "--port", "{port}", "--workers", "2", "--no-access-log")
+    pids, broken = set(), []
 
+    def ask(path):
+        answer = service.get(path)
+        if answer is not None:
+            assert answer[0] == 200
+            pids.add(answer[1])
+        return answer
 
-def test_a_leaking_worker_of_two_is_replaced(tmp_path):
-    (tmp_path / "shop.py").write_text(APPLICATION)
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MEMINSTR_")}
-    log = tmp_path / "log"
-    command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(port), "--workers", "2", "--no-access-log"]
-    with log.open("w") as out:
-        server = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out, env=environment)
-        try:
-            pause, pids, broken = threading.Event(), set(), 0
-            end = time.monotonic() + 90
-            while server.poll() is None and len(pids) < 2 and time.monotonic() < end:
-                answer = get(port, "/pid")
-                if answer is None:
-                    pause.wait(0.05)
-                else:
-                    pids.add(answer[1])
-            assert len(pids) == 2, log.read_text()
-            leaker, healthy = sorted(pids)
-            while time.monotonic() < end and not pids - {leaker, healthy}:
-                answer = get(port, f"/leak/{leaker}")
-                if answer is None:
-                    broken += 1
-                else:
-                    assert answer[0] == 200
-                    pids.add(answer[1])
-            text = log.read_text()
-            assert len(pids) == 3, text
-            assert f"process {leaker} lets itself be replaced: GET /leak leaks" in text
-            assert f"process {healthy} lets" not in text
-            assert server.poll() is None
-            assert broken <= 5, text
-        finally:
-            server.send_signal(signal.SIGTERM)
-            try:
-                server.wait(30)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+    def leak():
+        broken.extend(answer for answer in [ask(f"/leak/{leaker}") for _ in range(20)] if answer is None)
+        return pids - {leaker, healthy}
+
+    service.wait_until(lambda: ask("/pid") and len(pids) == 2)
+    leaker, healthy = sorted(pids)
+    service.wait_until(leak)
+    text = service.log
+    assert len(pids) == 3, text
+    assert f"process {leaker} lets itself be replaced: GET /leak leaks" in text
+    assert f"process {healthy} lets" not in text
+    assert service.runs()
+    assert len(broken) <= 5, text

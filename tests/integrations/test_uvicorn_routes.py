@@ -2,12 +2,7 @@
 
 import http.client
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -46,41 +41,12 @@ app.add_middleware(MemoryMiddleware, debug_path="/debug/memory", ready_path="/re
 
 
 @pytest.fixture
-def port(tmp_path):
+def served(service):
     text = APPLICATION.replace("ROUTES", str(ROUTES)).replace("LEAKING", str(LEAKING))
-    (tmp_path / "shop.py").write_text(text)
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        free = one.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MEMINSTR_")}
-    log = tmp_path / "log"
-    with log.open("w") as out:
-        command = [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(free), "--log-level", "warning"]
-        server = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out, env=environment)
-        try:
-            while server.poll() is None and get(free, "/ready") is None:
-                threading.Event().wait(0.05)
-            assert server.poll() is None, log.read_text()
-            yield free
-        finally:
-            server.send_signal(signal.SIGTERM)
-            try:
-                server.wait(30)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-
-
-def get(port, path):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except ConnectionError:
-        return None
-    finally:
-        connection.close()
+    (service.folder / "shop.py").write_text(text)
+    service.start("uvicorn", "shop:app", "--port", "{port}", "--log-level", "warning")
+    service.wait_until(lambda: service.get("/ready"))
+    return service
 
 
 def client(port, seed, statuses):
@@ -93,16 +59,18 @@ def client(port, seed, statuses):
     connection.close()
 
 
-def test_the_leaking_route_of_ten_is_named(port):
+def test_the_leaking_route_of_ten_is_named(served):
     statuses = []
-    threads = [threading.Thread(target=client, args=(port, seed, statuses), daemon=True) for seed in range(CLIENTS)]
+    threads = [
+        threading.Thread(target=client, args=(served.port, seed, statuses), daemon=True) for seed in range(CLIENTS)
+    ]
     for one in threads:
         one.start()
     for one in threads:
         one.join(100)
     assert statuses == [200] * REQUESTS
-    found = json.loads(get(port, "/debug/memory?diagnose=1")[1])["findings"]
-    text = get(port, "/debug/memory?format=text")[1].decode()
+    found = json.loads(served.get("/debug/memory?diagnose=1")[1])["findings"]
+    text = served.get("/debug/memory?format=text")[1]
     routes = [f for f in found if f["subject_kind"] == "route"]
     assert len(routes) == ROUTES
     assert sum(f["calls"] for f in routes) == REQUESTS
@@ -112,4 +80,4 @@ def test_the_leaking_route_of_ten_is_named(port):
     assert accused <= {f"GET /r{LEAKING}/{{n}}", "process"}, text
     worst = found[0]
     assert any("sessions" in (holder["path"] or "") for holder in worst["holders"]), worst
-    assert get(port, "/ready")[0] == 200
+    assert served.get("/ready")[0] == 200

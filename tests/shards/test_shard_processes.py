@@ -105,6 +105,9 @@ def test_after_kill_9_the_last_shard_tells_who_grew_and_how_long_it_had(programs
     assert len(left_behind) <= 1  # at most the one that was being written
 
 
+ROOM_BYTES = 128 << 20
+
+
 def own_memory_group():
     """A memory group below our own, where this machine lets us make one (version 1 or 2); None where not."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -131,7 +134,7 @@ def test_after_a_real_out_of_memory_kill_the_black_box_says_that_it_was_near(pro
         pytest.skip("this machine lets nobody make a memory group")
     group, limit = made
     try:
-        (group / limit).write_text(str(160 << 20))
+        (group / limit).write_text(str(ROOM_BYTES))
         with suppress(OSError):
             (group / "memory.swappiness").write_text("0")
         enter = f"open({str(group / 'cgroup.procs')!r}, 'w').write(str(__import__('os').getpid()))\n"
@@ -141,8 +144,8 @@ def test_after_a_real_out_of_memory_kill_the_black_box_says_that_it_was_near(pro
     finally:
         group.rmdir()
     note, shard = last_words(programs, process)
-    assert shard.box.limit_bytes == 160 << 20
-    assert shard.box.left_bytes < 0.25 * (160 << 20)
+    assert shard.box.limit_bytes == ROOM_BYTES
+    assert shard.box.left_bytes < 0.25 * ROOM_BYTES
     assert shard.box.seconds_left < 60
     assert "handle" in note
 

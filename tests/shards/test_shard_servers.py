@@ -92,7 +92,8 @@ CELERY = """
 import celery, shop
 app = celery.Celery("shop", broker="filesystem://", backend="file://" + {folder!r} + "/results")
 app.conf.update(
-    broker_transport_options=dict.fromkeys(("data_folder_in", "data_folder_out"), {folder!r} + "/queue"),
+    broker_transport_options=dict.fromkeys(("data_folder_in", "data_folder_out"), {folder!r} + "/queue")
+    | dict(polling_interval=0.02),
     worker_max_tasks_per_child=3,
 )
 app.task(name="square")(shop.square)

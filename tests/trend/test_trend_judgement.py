@@ -198,7 +198,7 @@ def test_a_nightly_job_needs_days_not_five_thousand_calls():
     found = verdict_of(nights, every=1.0, seconds=86_400.0, name="heap", unit="byte")
     assert found.verdict is Verdict.LEAKING
     assert "runs rarely" in found.reason
-    assert "chance under no trend below 1e-" in found.reason
+    assert "without a trend the odds of this are below 1e-" in found.reason
     assert verdict_of(nights[:20], every=1.0, seconds=86_400.0, name="heap", unit="byte").verdict is Verdict.GROWING
     never = Policy(rare_seconds=None)
     assert gates(nights, policy=never, every=1.0, seconds=86_400.0, name="heap", unit="byte") == ("horizon",)

@@ -1,21 +1,28 @@
 """Who holds a thousand retained objects in a heap of a million: time, longest pause, and objgraph beside it.
 
-    python benchmarks/holders.py [--objects 1000000] [--repeat 3] [--deep] [--json]
+    python -m benchmarks.holders [--objects 1000000] [--repeat 3] [--deep] [--json]
+    python -m benchmarks.holders --graphs 200
 
 The pause is the longest time for which another thread could not run (a thread that wakes every millisecond
 measures it).  objgraph is asked for one object and gives no groups; it is optional.
+
+With ``--graphs`` both are asked about objects in so many random graphs of lists, dicts, instances, slots, closures and
+deques under one module: wherever objgraph finds a chain from that module, there must be a path under it.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import gc
 import json
+import random
 import sys
 import threading
 import time
 import types
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from meminstr.evidence.holders import find_holders
 
@@ -122,6 +129,66 @@ def objgraphs(session: Session, owner: list[Any]) -> dict[str, Any] | None:
     }
 
 
+class Slotted:
+    """An instance without a dict."""
+
+    __slots__ = ("__weakref__", "left", "right")
+
+
+def _put(holder: Any, obj: Any, rng: random.Random, number: int) -> None:
+    if isinstance(holder, (list, collections.deque)):
+        holder.append(obj)
+    elif isinstance(holder, dict):
+        holder[rng.choice([number, f"k{number}"])] = obj
+    elif isinstance(holder, Slotted):
+        setattr(holder, rng.choice(("left", "right")), obj)
+    elif isinstance(holder, types.FunctionType):
+        (holder.__closure__ or ())[0].cell_contents.append(obj)
+    else:
+        setattr(holder, f"x{rng.randrange(4)}", obj)
+
+
+def graph(seed: int, size: int = 60) -> list[Any]:
+    """Objects that hang on a new module ``rnd``, each put into an earlier one; some are replaced by later ones."""
+    rng = random.Random(seed)
+    module: Any = types.ModuleType("rnd")
+    sys.modules["rnd"] = module
+    module.root = {}
+    made: list[Any] = [module.root]
+    kinds: list[Callable[[], Any]] = [
+        list, dict, collections.deque, Bus, Slotted, types.SimpleNamespace, lambda: _listener(cast(Any, []))
+    ]  # fmt: skip
+    for number in range(size):
+        obj = rng.choice(kinds)()
+        _put(rng.choice(made), obj, rng, number)
+        made.append(obj)
+    return made
+
+
+def compare(graphs: int) -> dict[str, int]:
+    """Over random graphs: how often both find a chain from the module, and how often only one does."""
+    import objgraph
+
+    counts = {"both": 0, "only objgraph": 0, "only meminstr": 0, "neither": 0}
+    for seed in range(graphs):
+        suspects = [obj for obj in graph(seed) if isinstance(obj, (Bus, Slotted))]
+        suspects = random.Random(seed).sample(suspects, min(5, len(suspects)))
+        frame = sys._getframe()
+        while suspects:
+            one = [suspects.pop()]
+            ignored = [id(suspects), id(one), id(frame)]
+            chain = objgraph.find_backref_chain(one[0], objgraph.is_proper_module, max_depth=60, extra_ignore=ignored)
+            theirs = len(chain) > 1 and chain[0] is sys.modules["rnd"]
+            del chain
+            holding = find_holders(one, exclude=[suspects], budget_seconds=5)
+            ours = any(group.path.startswith("rnd.") for group in holding.groups)
+            counts[
+                "both" if theirs and ours else "only objgraph" if theirs else "only meminstr" if ours else "neither"
+            ] += 1
+        del frame
+    return counts
+
+
 def main() -> None:
     """Print the table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -130,7 +197,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--deep", action="store_true", help="hold the objects deep inside the store")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--graphs", type=int, metavar="N", help="compare answers over N random graphs instead")
     arguments = parser.parse_args()
+    if arguments.graphs:
+        print(json.dumps({"python": sys.version.split()[0], "graphs": arguments.graphs, **compare(arguments.graphs)}))
+        return
     sessions = build(arguments.objects, arguments.retained, arguments.deep)
     gc.collect()
     gc.disable()  # a collection of the young objects of either tool would be a pause of its own

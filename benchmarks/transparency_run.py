@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 SETTINGS = json.loads(os.environ.pop("TRANSPARENCY", "{}"))
+os.environ.pop("PYTHONSAFEPATH", None)  # for this process only: the tests start scripts that import their neighbours
 
 
 class Recorder:

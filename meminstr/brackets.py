@@ -1,8 +1,8 @@
 """`Brackets`: whatever is allocated and kept between two readings is meminstr's own, and is taken off all later ones.
 
 An analysis inside the process would otherwise see itself.  Covers brackets that overlap in threads, garbage, free
-lists, a bracket torn off by an exception, and a fork.  How a reading is taken is left to the sampler, which this is the
-base of.
+lists, a bracket torn off by an exception, a fork, and what other threads do meanwhile.  How a reading is taken is left
+to the sampler, which this is the base of.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import gc
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +21,18 @@ from .faults import note_fault
 
 _LONGEST_BRACKET = 60.0
 _OTHERS_SECONDS = 0.001
+_REMEMBERED_SECONDS = 1.0
+"""CPU seconds between brackets whose growth is remembered in full: with looks every few milliseconds, as at first where
+many functions are guarded, those of a few intervals alone would be too few to tell a rate."""
 _MOST_BLOCKS = 1_000_000
 """A bracket in a heap with more blocks than this leaves the interpreter's free lists alone."""
+_TURN_SECONDS = 20e-6
+"""How long another thread keeps the interpreter while one analyses.  Each file that an import opens, and each of the
+larger operations of numpy, gives the lock away; beside three busy threads, and with the usual turns of 5 ms, 0.1 s of
+imports take two seconds and a look of 3 ms takes 0.2, in which nothing is sampled."""
 
 
-class Brackets:
+class Brackets(ABC):
     """What a sampler knows of meminstr's own memory.
 
     Args:
@@ -40,33 +48,32 @@ class Brackets:
         """How many analyses run now: readings taken meanwhile by other threads would see them."""
         self.epoch = 0
         """Moves when one begins or ends: two readings of different epochs have nothing to say together."""
+        self.warm = 0
+        """The epoch of the last sample: the first one of each fills the free lists anew, and tells nothing else."""
         self._bracket_lock = threading.RLock()  # a collection inside may run a finaliser that is guarded
         self._bracket_ends = 0.0
         self._opening: array[float] | None = None
-        self._cpu = array("d", [0.0, 0.0])
-        """CPU seconds of the process and of this thread when the open one began."""
-        self._last = array("d", [0.0] * (signals + 1))
-        """Levels at the end of the last one, and CPU seconds of the process; those are nought before the first."""
-        self._grown = array("d", [0.0] * (signals + 1))
-        """What the program's levels rose by between brackets, of late, and in how many CPU seconds."""
+        self._others = _Others(signals)
         self._collects = False
+        self._turns = _Turns()
         self._empty_bracket: float | None = None
         """Blocks that `not_ours` sees around nothing: what it holds itself at the second reading, less the first."""
 
+    @abstractmethod
     def read(self, into: array[float]) -> None:
-        """One reading; the sampler's matter."""
-        raise NotImplementedError
+        """One reading, less what is `own`."""
 
+    @abstractmethod
     def buffer(self) -> array[float]:
-        """An array for one reading; the sampler's matter."""
-        raise NotImplementedError
+        """An array for one reading."""
 
+    @abstractmethod
     def release(self, buffer: array[float]) -> None:
-        """Give an array back; the sampler's matter."""
-        raise NotImplementedError
+        """Give an array back."""
 
+    @abstractmethod
     def _book(self, purpose: str, seconds: float) -> None:
-        raise NotImplementedError
+        """Enter what a bracket took, on the account of its purpose."""
 
     @contextmanager
     def not_ours(self, purpose: str = "analysis") -> Iterator[None]:
@@ -108,6 +115,7 @@ class Brackets:
             if self.brackets > 1:
                 return
             self._bracket_ends = self.clock() + _LONGEST_BRACKET
+            self._turns.shorten()
             self._opening = self.buffer()
             self._collects = gc.isenabled()
             if self._collects:
@@ -115,8 +123,7 @@ class Brackets:
                 gc.collect(0)
                 _drop_free_lists()
             self.read(self._opening)
-            self._cpu[0], self._cpu[1] = time.process_time(), time.thread_time()
-            self._between(self._opening)
+            self._others.begin(self._opening)
 
     def _close(self, open_: list[bool]) -> None:
         with self._bracket_lock:
@@ -130,9 +137,14 @@ class Brackets:
             open_[0] = False
             self.brackets = max(0, self.brackets - 1)
             self.epoch += 1
-            if not self.brackets and self._collects:
-                self._collects = False
-                gc.enable()
+            if not self.brackets:
+                self._as_it_was()
+
+    def _as_it_was(self) -> None:
+        self._turns.restore()
+        if self._collects:
+            self._collects = False
+            gc.enable()
 
     def _take_off(self) -> None:
         before, after = self._opening, self.buffer()
@@ -142,40 +154,14 @@ class Brackets:
             _drop_free_lists()
         self.read(after)
         if before is not None:
-            others = self._of_others()
+            factor = self._others.end()
             for index in range(len(self.own)):
                 if before[index] >= 0 and after[index] >= 0:
-                    change = after[index] - before[index]
-                    theirs = min(max(0.0, change), max(0.0, others * self._grown[index]))
-                    self.own[index] += change - theirs
-                    self._last[index] = before[index] + theirs
-            self._last[-1] = time.process_time()
+                    self.own[index] += self._others.left(index, before[index], after[index], factor)
             if before[1] >= 0 and after[1] >= 0 and self._empty_bracket is not None:
                 self.own[1] -= self._empty_bracket
             self.release(before)
         self.release(after)
-
-    def _between(self, now: array[float]) -> None:
-        # the program's own growth since the last bracket, by its CPU time; what is longer ago counts half each time
-        cpu, last = self._cpu[0], self._last
-        if 0 < last[-1] < cpu:
-            for index in range(len(self.own)):
-                rise = now[index] - last[index] if now[index] >= 0 else 0.0
-                self._grown[index] = self._grown[index] / 2 + rise
-            self._grown[len(self.own)] = self._grown[len(self.own)] / 2 + cpu - last[-1]
-
-    def _of_others(self) -> float:
-        """By what factor the growth between brackets went on in this one: other threads' CPU time over the program's.
-
-        A thread that analyses gives the interpreter's lock to others every few milliseconds: with fifty functions
-        looked at in turn, half of a leak would be taken off as ours.
-        """
-        cpu = time.process_time()
-        others = cpu - self._cpu[0] - (time.thread_time() - self._cpu[1])
-        worked = self._grown[len(self.own)]
-        if others < _OTHERS_SECONDS or worked <= 0 or threading.active_count() < 2:
-            return 0.0
-        return others / worked
 
     def analysing(self) -> bool:
         """Whether an analysis runs, in whatever thread; one that was torn off by an exception ends by itself."""
@@ -183,9 +169,7 @@ class Brackets:
             return False
         if self.clock() > self._bracket_ends:
             self.brackets, self._opening = 0, None
-            if self._collects:
-                self._collects = False
-                gc.enable()
+            self._as_it_was()
             return False
         return True
 
@@ -238,11 +222,84 @@ class Brackets:
 
     def forget_brackets(self) -> None:
         """In a forked child: none is open."""
+        self.warm = 0
+        """The epoch in which a sample has been taken last; the first one of each fills free lists."""
         self._bracket_lock = threading.RLock()
-        if self.brackets and self._collects:
-            gc.enable()
+        if self.brackets:
+            self._as_it_was()
         self.brackets, self._opening = 0, None
-        self._last[-1] = 0.0
+        self._others.forget()
+
+
+class _Others:
+    """How much of a bracket's growth is other threads': as much as between brackets, by their CPU time.
+
+    A thread that analyses gives the interpreter's lock to others every few milliseconds: with fifty functions looked at
+    in turn, half of a leak would be taken off as ours.
+
+    Args:
+        signals: how many a reading holds.
+    """
+
+    def __init__(self, signals: int) -> None:
+        self._signals = signals
+        self._process = self._thread = 0.0  # CPU seconds when the open bracket began
+        self._ended = 0.0  # of the process, when the last one ended; nought before the first
+        self._levels = array("d", [0.0] * signals)  # then
+        self._grown = array("d", [0.0] * signals)  # what the levels rose by between brackets, of late
+        self._worked = 0.0  # and in how many CPU seconds
+
+    def begin(self, reading: array[float]) -> None:
+        """A bracket was opened: what have the program's levels risen by since the last?"""
+        self._process, self._thread = time.process_time(), time.thread_time()
+        if 0 < self._ended < self._process:
+            kept = 0.5 if self._worked > _REMEMBERED_SECONDS else 1.0
+            for index in range(self._signals):
+                rise = reading[index] - self._levels[index] if reading[index] >= 0 else 0.0
+                self._grown[index] = kept * self._grown[index] + rise
+            self._worked = kept * self._worked + self._process - self._ended
+
+    def end(self) -> float:
+        """It is closed: the factor by which the growth between brackets went on in it.
+
+        Not beyond one: of what was seen to grow in a millisecond nothing follows for the seconds of an import.
+        """
+        self._ended = time.process_time()
+        others = self._ended - self._process - (time.thread_time() - self._thread)
+        if others < _OTHERS_SECONDS or self._worked <= 0 or threading.active_count() < 2:
+            return 0.0
+        return min(1.0, others / self._worked)
+
+    def left(self, index: int, before: float, after: float, factor: float) -> float:
+        """Of one signal's change that part which is ours; the level without it is remembered."""
+        change = after - before
+        theirs = min(max(0.0, change), max(0.0, factor * self._grown[index]))
+        self._levels[index] = before + theirs
+        return change - theirs
+
+    def forget(self) -> None:
+        """In a forked child: no bracket ended yet."""
+        self._ended = 0.0
+
+
+class _Turns:
+    """The interpreter's switch interval: short while one thread analyses beside others, then as it was."""
+
+    def __init__(self) -> None:
+        self._before: float | None = None
+
+    def shorten(self) -> None:
+        """With other threads at work."""
+        interval = sys.getswitchinterval()
+        if threading.active_count() > 1 and interval > _TURN_SECONDS:
+            self._before = interval
+            sys.setswitchinterval(_TURN_SECONDS)
+
+    def restore(self) -> None:
+        """Unless the program has set another meanwhile."""
+        before, self._before = self._before, None
+        if before is not None and abs(sys.getswitchinterval() - _TURN_SECONDS) < 1e-6:
+            sys.setswitchinterval(before)
 
 
 def program_froze() -> bool:

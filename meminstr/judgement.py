@@ -189,10 +189,7 @@ def _state(signal: Signal, policy: Policy, episode: Episode, terms: Terms) -> tu
     evident = "evidence" not in failed and "material" not in failed
     if (evident and failed & _WARMING) or _recent_step(episode):
         return Verdict.WARMING_UP, sentences.held(episode, signal, policy)
-    if evident or once is not None:
-        text = sentences.held(episode, signal, policy)
-    else:
-        text = sentences.varying(signal)
+    text = sentences.held(episode, signal, policy) if evident or once is not None else sentences.varying(signal)
     return Verdict.INCONCLUSIVE, f"{text}; {sentences.bound(least, signal, policy)}"
 
 

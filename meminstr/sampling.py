@@ -71,7 +71,7 @@ class Sampler(Brackets):
         self._count = 0
         self._next_history = 0.0
         self._lock = threading.Lock()
-        self._buffers: list[array[float]] = []
+        self._buffers = [array("d", [0.0] * READING_SLOTS)]
 
     # ------------------------------------------------------------ readings
 
@@ -103,10 +103,14 @@ class Sampler(Brackets):
 
     def buffer(self) -> array[float]:
         """An array for one reading; give it back with `release`.  Reused, so that a reading leaves no block."""
-        try:
-            return self._buffers.pop()
-        except IndexError:
-            return array("d", [0.0] * READING_SLOTS)
+        # the last one stays: a list that becomes empty gives its own block back (3.12 on), and how many are in use
+        # differs from sample to sample where calls overlap
+        if len(self._buffers) > 1:
+            try:
+                return self._buffers.pop()
+            except IndexError:  # another thread was quicker
+                pass
+        return array("d", [0.0] * READING_SLOTS)
 
     def release(self, buffer: array[float]) -> None:
         """Give an array back."""

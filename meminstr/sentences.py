@@ -71,9 +71,9 @@ def distance(x: float, policy: Policy) -> str:
 
 
 def position(x: float, policy: Policy) -> str:
-    """``call 3,000``, ``the first call`` or ``42 s after the start``."""
+    """``call 3,000``, ``the first call`` or ``42 s into the run``."""
     if policy.x_unit == "second":
-        return f"{format_duration(x)} after the start" if round(x) > 0 else "the start"
+        return f"{format_duration(x)} into the run" if x > 0 else "the start"
     return f"{policy.x_unit} {format_count(round(x))}" if round(x) > 1 else f"the first {policy.x_unit}"
 
 

@@ -40,7 +40,7 @@ _LARGE_INT, _COUNTERS = 257, 4
 """From here on an int is a block of its own: the counts of samples in subject, changes, nesting and the next look.
 Fifty functions whose samples come to that together would look like a step in the program's memory."""
 _MOST_STEPS = 64
-"""Of a sampled call so many steps are read, and then no more: a server's main loop is one call."""
+"""So many steps of a sampled call are read, and no more: a server's main loop is one call."""
 
 
 class FunctionSubject:
@@ -227,12 +227,12 @@ class FunctionSubject:
                 return  # another thread analyses just now: the level is in part ours
             if token[_EPOCH] != sampler.epoch:
                 own = None
+            elif sampler.warm != sampler.epoch:  # the first since an analysis emptied the interpreter's free lists
+                sampler.warm, own = sampler.epoch, None
             calls = self.calls() - self.calls_before
-            seconds = after[_TIME] - token[_TIME]
-            mixed = False
+            seconds, mixed = after[_TIME] - token[_TIME], False
             if token[_CPU] >= 0 and threading.active_count() > 1:
-                others = token[_OTHERS] + max(0.0, _cpu_of_others() - token[_CPU])
-                steps = token[_STEPS]
+                others, steps = token[_OTHERS] + max(0.0, _cpu_of_others() - token[_CPU]), token[_STEPS]
                 apart = _CLOCKS_APART * max(1, 1 + steps)
                 if others > apart:  # else an idle thread would look busy beside calls of a microsecond
                     self.cpu_of_others += others  # and what changed may be their work

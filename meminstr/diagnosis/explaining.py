@@ -115,6 +115,7 @@ def _with_growth(
             blocks=_gained(subject, "blocks") if subject is not None else _gained_by_process(tracker, before, "blocks"),
             size=heap,
             native=kind in _NATIVE,
+            middles=censuses.since(tracker, before),
             budget_seconds=budget_seconds * 0.7,
             exclude=list(_ours(tracker)),
         )

@@ -136,6 +136,7 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
         state["verdict"] = found.verdict
         return None
     if record.kind != "class":
+        censuses.note(tracker)
         if state.get("containers") is None:
             note_containers(subject, record)
         elif found.verdict is Verdict.LEAKING and not state.get("acted"):

@@ -142,9 +142,9 @@ def _without_garbage(found: Judgement, freed: Mapping[str, float], last_x: float
 
 
 def _less_garbage(found: Judgement, freed: Mapping[str, float], last_x: float) -> dict[str, Interval]:
-    """Rates less the garbage that came since the onset: it stands at the end of the history and not at its beginning.
+    """Rates less half of the garbage that a collection found: between none and all of it came since the onset.
 
-    The lower limit moves with the rate, the upper one stays: when that garbage came is not known.
+    The lower limit allows for all, the upper one for none.
     """
     out = {}
     for signal in found.signals:
@@ -152,7 +152,7 @@ def _less_garbage(found: Judgement, freed: Mapping[str, float], last_x: float) -
         if rate is None or gone <= 0 or signal.verdict not in _ACCUSED or last_x <= (signal.onset_x or 0.0):
             continue
         less = min(gone / (last_x - (signal.onset_x or 0.0)), max(0.0, rate.value))
-        out[signal.name] = Interval(rate.value - less, None if rate.low is None else rate.low - less, rate.high)
+        out[signal.name] = Interval(rate.value - less / 2, None if rate.low is None else rate.low - less, rate.high)
     return out
 
 

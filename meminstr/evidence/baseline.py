@@ -41,7 +41,9 @@ def load(path: str | os.PathLike[str]) -> frozenset[str]:
         if not all(isinstance(fingerprint, str) for fingerprint in found):
             raise ValueError("a fingerprint is no text")
         return found
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise UsageError(f"{os.fspath(path)} is no {_FORMAT} of version {_VERSION}: it has no {error}") from None
+    except (ValueError, TypeError) as error:
         raise UsageError(f"{os.fspath(path)} is no {_FORMAT} of version {_VERSION}: {error}") from None
 
 

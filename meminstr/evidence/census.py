@@ -54,6 +54,8 @@ class Census:
     objects: int = 0
     marks: dict[str, float] = field(default_factory=dict)
     """Readings of the process at that moment, where the taker noted them: ``heap`` in bytes, ``blocks``."""
+    at: float = 0.0
+    """When it was begun, seconds of `time.monotonic`."""
     complete: bool = True
     """False when the heap was too large for the budget or frozen out of sight."""
     note: str | None = None
@@ -76,6 +78,7 @@ def take(
         large: entries from which a container is followed by itself.
         clock: seconds, monotonic.
     """
+    at = time.monotonic()
     if objects is None and is_too_large(budget_seconds):
         return _partial(budget_seconds, large, clock)
     deadline = clock() + budget_seconds
@@ -125,7 +128,7 @@ def take(
     note = None if complete else "the time budget ended before every object was counted"
     if gc.get_freeze_count() > 1_000 and objects is None:
         note = "; ".join(filter(None, (note, "objects frozen by gc.freeze are not counted")))
-    return Census(types, bytes_each, containers, hidden, done, complete=complete, note=note)
+    return Census(types, bytes_each, containers, hidden, done, at=at, complete=complete, note=note)
 
 
 def _partial(budget_seconds: float, large: int, clock: Callable[[], float]) -> Census:
@@ -133,6 +136,7 @@ def _partial(budget_seconds: float, large: int, clock: Callable[[], float]) -> C
     return Census(
         {},
         containers={ident: Container(ident, kind, entries, size) for ident, kind, entries, size in rows},
+        at=time.monotonic(),
         complete=False,
         note="the heap is too large to count every object in the time budget: only large containers near the roots are",
     )

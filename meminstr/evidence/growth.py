@@ -20,6 +20,7 @@ from .fingerprint import fingerprint_of
 from .holders import find_holders, find_paths
 from .retained import retained_bytes
 from .safe import type_name
+from .steadiness import steady
 
 _OF_CALLS = 0.03
 _OF_BYTES = 0.03
@@ -51,6 +52,7 @@ def explain(
     blocks: float = 0.0,
     size: float = 0.0,
     native: bool = False,
+    middles: Sequence[Census] = (),
     budget_seconds: float = 1.0,
     exclude: Iterable[Any] = (),
     clock: Callable[[], float] = time.perf_counter,
@@ -62,14 +64,18 @@ def explain(
         blocks: memory blocks gained meanwhile; what grew much less than they is not what leaks.
         size: bytes gained meanwhile.
         native: the growth is seen in the C heap: objects count only if they explain a part of it.
+        middles: censuses between the two: what did not gain both before and after each of them is not told.
         budget_seconds: for all of it.
         exclude: objects that are no holders.
     """
     ours = [*exclude, before, before.types, before.bytes_each, before.containers, before.hidden]
     ours += [after, after.types, after.bytes_each, after.containers, after.hidden]
+    for middle in middles:
+        ours += [middle, middle.types, middle.bytes_each, middle.containers, middle.hidden]
     least = max(10, int(_OF_CALLS * blocks))
     types = [g for g in census.type_gains(before, after, least) if not g.name.startswith("meminstr.")]
     rows = census.container_gains(before, after, least)
+    types, rows = steady(before, middles, after, types, rows)
     if native:
         types = [g for g in types if _matters(g.count, g.bytes or 0, calls, size)]
         rows = [r for r in rows if _matters(r[0], r[1], calls, size)]
@@ -121,8 +127,10 @@ def explain(
                 or is_it
                 or (culprit is not None and not newest.is_telling(culprit) and gained >= _most(types) / 2)
             ):
+                # examples of plain types are held anywhere
+                others = groups if culprit is None or newest.is_telling(culprit) else ()
+                groups = (_members_as_holder(objects[c.ident], c, gained, star, kind, root, clock), *others)
                 culprit = kind or culprit
-                groups = (_members_as_holder(objects[c.ident], c, gained, star, kind, root, clock), *groups)
                 break
         sizes = sum(max(0, added) for _, added, _ in rows)
         return Growth(tuple(everything[:6]), culprit, groups, sizes)

@@ -115,7 +115,6 @@ class ClassFollower:
             "_mi_Ref": Ref,
             "_mi_weakrefs": weakref.getweakrefcount,
             "_mi_type": type,
-            "_mi_super": super,
             "_mi_object_new": object.__new__,
             "_mi_direct": _made_by_us,
             "_mi_init_is_objects": kinds.init_is_objects,

@@ -15,6 +15,7 @@ reads the caller's ``__name__`` from its globals finds the module of the class.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from types import CodeType, FunctionType, MethodWrapperType
@@ -68,7 +69,7 @@ _COUNT = """\
 # Before the next `__new__` of the MRO.  Where that is object's, its complaints about excess arguments are made
 # here: object looks whether the class has a `__new__` of its own, which it now has.
 _NEXT_NEW = """\
-        _mi_next = _mi_super(_mi_home, _mi_cls).__new__
+        _mi_next = super(_mi_home, _mi_cls).__new__
         if (args or kwargs) and _mi_next is _mi_object_new and _mi_direct(_mi_cls):
             if _mi_init_is_objects(_mi_cls):
                 raise TypeError(_mi_cls.__name__ + "() takes no arguments")
@@ -88,20 +89,63 @@ _CLEANUP = """\
 """
 
 
+_MOST_POSITIONAL = 8
+
+
+class Missing:
+    """Stands for an argument that was not given; the class itself, which pickles by reference."""
+
+
 _GENERIC = ("self, /, *args, **kwargs", "*args, **kwargs", "self")
 
 
 def constructor(original: FunctionType | None, shared: dict[str, Any], *, follow: bool) -> FunctionType:
     """An ``__init__`` that stands before `original`, or before the next one of the MRO when that is None."""
     params, passed, subject = _parameters(original)
+    inherited = kinds.lookup(shared["_mi_home"], "__init__")
+    missing = 0
     if original:
         shared["_mi_init"] = original
-        call = f"_mi_init({subject}, {passed})"
+        call = f"        _mi_result = _mi_init({subject}, {passed})"
     else:
-        call = f"_mi_super(_mi_home, {subject}).__init__({passed})"
-    call = f"        _mi_result = {call}"
+        params, call, missing = _before_the_next(inherited)
+        shared["_mi_missing"] = Missing
     source = _construct("__init__", params, subject, subject, call, follow)
-    return _compiled(source, "__init__", original, shared, kinds.lookup(shared["_mi_home"], "__init__"))
+    made = _compiled(source, "__init__", original, shared, inherited)
+    if missing:
+        made.__defaults__ = (Missing,) * missing
+        with contextlib.suppress(TypeError, ValueError):
+            made.__dict__["__signature__"] = inspect.signature(inherited)
+    return made
+
+
+def _before_the_next(inherited: Any) -> tuple[str, str, int]:
+    """Parameters and call of an ``__init__`` before the next of the MRO, and how many parameters may be missing.
+
+    Which one is next depends on the instance's class, so any arguments must be taken, and passed on as they came.
+    Positional ones in the number that the inherited one takes now go through parameters of their own, which is
+    cheaper than a tuple: of what a do-nothing wrapt ``__init__`` adds 0.81 instead of 0.92 on 3.11.7, and 0.63 instead
+    of 0.87 on 3.12.1, where ``super`` by its own name makes no object.
+    """
+    following = "super(_mi_home, self).__init__"
+    found = parameters_of(inspect.unwrap(inherited)) if isinstance(inherited, FunctionType) else None
+    names = [f"_mi_{number}" for number in range(1, len(found.names))] if found is not None else []
+    if not names or len(names) > _MOST_POSITIONAL:
+        return _GENERIC[0], f"        _mi_result = {following}(*args, **kwargs)", 0
+    lines = [
+        "        if _mi_more or _mi_named:",
+        f"            _mi_args = [_mi_one for _mi_one in ({', '.join(names)},) if _mi_one is not _mi_missing]",
+        f"            _mi_result = {following}(*_mi_args, *_mi_more, **_mi_named)",
+    ]
+    for count in range(len(names), 0, -1):
+        given = ", ".join(names[:count])
+        lines += [
+            f"        elif {names[count - 1]} is not _mi_missing:",
+            f"            _mi_result = {following}({given})",
+        ]
+    lines += ["        else:", f"            _mi_result = {following}()"]
+    taken = ", ".join(f"{name}=None" for name in names)
+    return f"self, {taken}, /, *_mi_more, **_mi_named", "\n".join(lines), len(names)
 
 
 def maker(original: FunctionType | None, shared: dict[str, Any], *, follow: bool) -> FunctionType:
@@ -130,7 +174,7 @@ def cleaner(name: str, original: FunctionType | None, inherited: Any, shared: di
         shared[slot] = original
         call = f"{slot}({subject}, {passed})"
     else:
-        call = f"_mi_super(_mi_home, self).{name}({passed})"
+        call = f"super(_mi_home, self).{name}({passed})"
     awaits = inspect.iscoroutinefunction(original or inherited)
     source = _CLEANUP.format(
         prefix="async " if awaits else "", name=name, params=params, wait="await " if awaits else "",

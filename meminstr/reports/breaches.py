@@ -38,7 +38,8 @@ def breach_line(entry: Mapping[str, Any]) -> str:
     text = f"{safe(entry.get('subject') or 'a call', 120)} broke its memory limit"
     text += f": {', '.join(amounts)}" if amounts else ""
     parts = [_noticed(entry), _grown(entry), _classes(entry), _place(entry)]
-    parts += [_ACTIONS.get(entry["action"], safe(entry["action"], 200))] if entry.get("action") else []
+    action = safe(entry.get("action") or "", 200)
+    parts += [_ACTIONS.get(action, action)] if action else []
     parts += [safe(entry["note"], 200)] if entry.get("note") else []
     late = _figure(entry, "uninterruptible_seconds")
     if late is not None and late > _WORTH_TELLING_SECONDS:

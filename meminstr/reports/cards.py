@@ -24,15 +24,14 @@ from .wording import (
     event_of,
     plural,
     rates,
-    root_of,
     signed,
     size,
     span,
     until_limit,
 )
 
-# one step of a path: ".name", "[...]" or the name at its start
-_STEP = re.compile(r"\.?[^.\[\]]+|\[[^\]]*\]|[.\[\]]")
+# one step of a path: ".name", "[...]", the name at its start, or a note as "<not reached: a.b>"
+_STEP = re.compile(r"\.?<[^<>]*>|\.?[^.\[\]]+|\[[^\]]*\]|[.\[\]]")
 
 
 def text(value: str) -> str:
@@ -146,7 +145,7 @@ def _chain(holder: Holder, finding: Finding) -> str:
         hit = first >= 0 and step.start() < first + len(suspect) and step.end() > first
         items.append(f'<li class="suspect">{text(step[0])}</li>' if hit else f"<li>{text(step[0])}</li>")
     known = ", accepted in the baseline" if holder.known else ""
-    count = f"{text(plural(holder.count, 'object'))} held, {text(root_of(holder))}{known}"
+    count = f"{text(plural(holder.count, 'object'))} held (root: {text(safe(holder.root, 40))}{known})"
     kind = safe(finding.culprit_type or "", 120).rpartition(".")[2]
     held = f'<li class="held">{text(f"{format_count(holder.count)} {kind}")}</li>' if kind else ""
     note = f'<p class="soft">{text(safe(holder.library, 300))}</p>' if holder.library else ""

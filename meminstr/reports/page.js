@@ -11,8 +11,8 @@
     if (kind === "seconds" && rough >= 1) return TIMES.find((s) => s >= rough) || decimal(rough / 86400) * 86400;
     if (kind === "bytes" && rough >= 1) {
       const unit = 1024 ** Math.min(4, Math.floor(Math.log(rough) / Math.log(1024)));
-      const s = decimal(rough / unit);
-      return s >= 1000 ? unit * 1024 : unit * s;
+      const eighth = [128, 256, 512, 1024].find((s) => s * unit >= rough && rough > 100 * unit);
+      return unit * (eighth || decimal(rough / unit));
     }
     return decimal(kind === "seconds" ? rough : Math.max(rough, 1));
   };

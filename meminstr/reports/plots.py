@@ -26,6 +26,8 @@ _TITLES = {
     "tasks": "asyncio tasks",
 }
 _MEMORY = ("resident", "heap", "blocks")
+_FEWEST = 3
+"""Points: fewer are a dash in a corner."""
 _AHEAD = 0.3
 _REACH = 2.0
 _SECONDS_PER_HOUR = 3600.0
@@ -33,7 +35,7 @@ _SECONDS_PER_HOUR = 3600.0
 
 def main_charts(finding: Finding, limit_bytes: int | None) -> list[str]:
     """What a card shows at once: the history that decided, over events and over time; of the process, its memory."""
-    found = {h.name: h for h in histories(finding)}
+    found = _drawable(finding)
     if finding.subject_kind == "process":
         return [_drawn(finding, [found[name]], True, limit_bytes) for name in _MEMORY if name in found]
     group = _lead(finding, found)
@@ -45,10 +47,14 @@ def main_charts(finding: Finding, limit_bytes: int | None) -> list[str]:
 
 def more_charts(finding: Finding, limit_bytes: int | None) -> list[str]:
     """The histories that `main_charts` leaves out."""
-    found = {h.name: h for h in histories(finding)}
+    found = _drawable(finding)
     process = finding.subject_kind == "process"
     shown = set(_MEMORY) if process else {h.name for h in _lead(finding, found)}
     return [_drawn(finding, [h], process, limit_bytes) for h in found.values() if h.name not in shown]
+
+
+def _drawable(finding: Finding) -> dict[str, History]:
+    return {h.name: h for h in histories(finding) if len(h.x) >= _FEWEST}
 
 
 def _lead(finding: Finding, found: dict[str, History]) -> list[History]:

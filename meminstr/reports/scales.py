@@ -45,9 +45,9 @@ def step_of(rough: float, kind: str) -> float:
         return _decimal(rough / _DAY) * _DAY
     if kind == BYTES and rough >= 1:
         unit = 1024.0 ** min(4, int(math.log(rough, 1024)))
-        step = _decimal(rough / unit)
-        # not 0.195 MiB but an eighth: from here on the labels are of the next unit
-        return unit * (step if rough <= 100 * unit else next(s for s in (128.0, 256.0, 512.0, 1024.0) if s * unit >= rough))
+        # an eighth of the next unit, in which labels are from here on, and not 0.195 of it
+        eighths = (eighth for eighth in (128.0, 256.0, 512.0, 1024.0) if eighth * unit >= rough > 100 * unit)
+        return unit * next(eighths, _decimal(rough / unit))
     if kind != SECONDS:
         rough = max(rough, 1.0)  # there are no half instances
     return _decimal(rough)

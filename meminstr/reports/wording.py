@@ -270,18 +270,9 @@ def _unit(what: str) -> str:
     return "entries" if what == "container" else "instances"
 
 
-_ROOTS = {"unknown": "root not reached", "C extension": "from a C extension"}
-
-
-def root_of(holder: Holder) -> str:
-    """Where the path begins: ``from a module``."""
-    root = safe(holder.root, 40)
-    return _ROOTS.get(root) or f"from {'an' if root[:1] in 'aeiou' else 'a'} {root}"
-
-
 def _holder(holder: Holder) -> str:
     held = f", {size(holder.retained_bytes)}" if holder.retained_bytes is not None else ""
-    text = f"{safe(holder.path, 300)} ({plural(holder.count, 'object')}{held}; {root_of(holder)})"
+    text = f"{safe(holder.path, 300)} ({plural(holder.count, 'object')}{held}; root: {safe(holder.root, 40)})"
     if holder.suspect:
         text += f"; suspect {safe(holder.suspect, 120)}"
     if holder.library:

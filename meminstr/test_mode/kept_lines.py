@@ -22,6 +22,8 @@ from ..evidence.safe import size_of
 _FEW_TRACES_BYTES = 8 * 1024 * 1024
 """Memory of a tracer up to which all that it holds is read: 150,000 allocations, half a second."""
 _MOST_ASKED = 20_000
+_WORTH = 1024
+"""Bytes of a single block from which its line is told."""
 _SMALL = 512
 """Bytes: a larger allocation lies in the C heap, and is counted there (CPython, obmalloc.c)."""
 
@@ -63,7 +65,7 @@ class Tracing:
         # of what is left some is there by chance: a cache that was touched, the last call's result
         most = max((site.bytes for site in sites), default=0)
         least = max(2.0, expected / 5)
-        return [site for site in sites if site.count >= least or site.bytes >= most / 2]
+        return [site for site in sites if site.count >= least or site.bytes >= max(_WORTH, most / 2)]
 
 
 def _small_bytes(expected: float) -> float | None:

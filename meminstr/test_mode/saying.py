@@ -20,10 +20,10 @@ _SIGNAL_OF = {
     "mapping": "mapped",
 }
 _WORDS = {
-    "blocks": "Python blocks",
+    "blocks": "Python objects and buffers",
     "heap": "the C heap",
     "descriptors": "open descriptors",
-    "threads": "threads",
+    "threads": "running threads",
     "mapped": "memory mapped outside of the C heap",
 }
 
@@ -31,18 +31,28 @@ _UNSURE = 0.1
 """Of the size of a block: the calls that were traced are few."""
 
 
-def reason(judged: Judgement, readings: Readings) -> str:
-    """The figures that make it a leak, in one sentence."""
+def accused(finding: Finding, judged: Judgement, readings: Readings) -> Finding:
+    """The finding of a leak, with the figures that make it one in one sentence."""
+    begin = readings.calls()[1] if readings.count > readings.begin + 1 else 0.0
+    onset = finding.onset_call if finding.onset_call is not None and finding.onset_call > begin else None
+    each = judged.rates.get("mapped") if judged.memory_kind == "mapping" else finding.bytes_per_call
+    return replace(
+        finding, verdict=Verdict.LEAKING, reason=_reason(judged, readings), onset_call=onset, bytes_per_call=each
+    )
+
+
+def _reason(judged: Judgement, readings: Readings) -> str:
     name = _SIGNAL_OF.get(judged.memory_kind or "", "blocks")
-    values, calls = readings.column(name), readings.calls()
-    if len(values) < 2:
-        return judged.reason
+    begin = readings.begin if readings.count > readings.begin + 1 else 0
+    values, calls = readings.column(name, begin), readings.calls(begin)
     gained, made = values[-1] - values[0], int(calls[-1] - calls[0])
-    rose = sum(b > a for a, b in pairwise(values))
-    each = amount(gained / made, UNITS[name]) if gained >= made else f"1 {UNITS[name]} in {made / gained:,.0f} calls"
+    if gained <= 0 or made <= 0:
+        return judged.reason
+    unit, rose = UNITS[name], sum(b > a for a, b in pairwise(values))
+    each = f"{amount(gained / made, unit)} a call" if gained >= made else f"one {unit} in {made / gained:.3g} calls"
     return (
-        f"{_WORDS[name]} grew by {amount(gained, UNITS[name])} in {format_count(made)} calls ({each}), in {rose} of "
-        f"{len(values) - 1} readings behind a collection each, with no end in sight"
+        f"{_WORDS[name]}: +{amount(gained, unit)} in {format_count(made)} calls, {each}; up in {rose} of "
+        f"{len(values) - 1} readings, behind a collection each, with no end in sight"
     )
 
 

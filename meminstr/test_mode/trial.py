@@ -188,7 +188,11 @@ class Trial:
         calls = readings.calls()
         policy = Policy(horizon=(calls[-1] - calls[0]) / 3, x_unit="call", floors=_FLOORS, rare_seconds=None)
         judged = judge(readings.signals(_EXACT), policy, bounded_fill=fill)
-        if judged.verdict in _SUSPECT or "mapped" not in readings.names:
+        if judged.verdict in _SUSPECT:
+            # what has an owner says more than the blocks that come with it
+            owned = [s.name for s in judged.signals if s.name in ("threads", "descriptors") and s.verdict in _SUSPECT]
+            return replace(judged, memory_kind=owned[-1]) if owned else judged
+        if "mapped" not in readings.names:
             return judged
         # what is mapped moves with everything else: it speaks where nothing else does
         mapped = judge(readings.signals(("mapped",)), policy, bounded_fill=fill)
@@ -209,9 +213,11 @@ class Trial:
     # ------------------------------------------------------------ the evidence
 
     def _accuse(self, judged: Judgement) -> Steps:
-        finding = replace(self._finding(judged), verdict=Verdict.LEAKING, reason=saying.reason(judged, self.readings))
-        if self.look is not None:
-            finding = self._explained(finding, self.look)
+        # before anything is made of what was found, which would be found too
+        after = census.take(_CENSUS_SECONDS) if self.look is not None else None
+        finding = saying.accused(self._finding(judged), judged, self.readings)
+        if self.look is not None and after is not None:
+            finding = self._explained(finding, self.look, after)
         if self.allocations and finding.memory_kind not in ("mapping", "threads"):
             rate = max(0.0, finding.blocks_per_call.value) if finding.blocks_per_call is not None else 0.0
             calls = int(min(max(_TRACED[0], 20 / max(rate, 1e-3)), _TRACED[1]))
@@ -226,12 +232,12 @@ class Trial:
             finding = saying.with_block_bytes(with_sites(finding, sites), tracing.block_bytes, judged.rates.get("heap"))
         raise LeakDetected(saying.message(finding), finding)
 
-    def _explained(self, finding: Finding, look: _Look) -> Finding:
+    def _explained(self, finding: Finding, look: _Look, after: census.Census) -> Finding:
         """The finding with what grew since the first look and who holds it."""
         kind = finding.memory_kind
         found = growth.explain(
             look.census,
-            census.take(_CENSUS_SECONDS),
+            after,
             calls=self.calls - look.calls,
             blocks=self.readings.gained("blocks", look.reading),
             size=self.readings.gained("heap", look.reading),
@@ -239,9 +245,10 @@ class Trial:
             exclude=[self, self.__dict__, look, finding, finding.extra, self.readings, self.readings.__dict__],
         )
         groups = found.holders
+        kind = "container_buffer" if kind == "native_heap" and found.container_bytes else kind
         return replace(
             finding,
-            memory_kind="container_buffer" if kind == "native_heap" and found.container_bytes else kind,
+            memory_kind=kind,
             grown=found.grown,
             culprit_type=found.culprit,
             holders=groups,

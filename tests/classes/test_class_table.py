@@ -732,6 +732,47 @@ def test_several_tracked_classes_count_once(ledger):
     assert len(kept) == 3
 
 
+def test_arguments_reach_whatever_init_is_next_as_they_came(ledger):
+    """The followed class adds an `__init__` that knows its base's parameters; another MRO may want others."""
+    seen = []
+
+    class Base:
+        def __init__(self, x, y=2, *, z=3):
+            seen.append((x, y, z))
+
+    class Heir(Base):
+        pass
+
+    class Other(Base):
+        def __init__(self, *args, **kwargs):
+            seen.append((args, kwargs))
+
+    class Both(Heir, Other):
+        pass
+
+    before = inspect.signature(Heir), inspect.getfullargspec(Heir.__init__)
+    follower = follow_class(Heir, ledger=ledger)
+    assert (inspect.signature(Heir), inspect.getfullargspec(Heir.__init__)) == before
+    calls = [((), {}), ((1,), {}), ((1, 5), {}), ((1, 5, 6), {}), ((1, 5, 6, 7), {}), ((), {"x": 1}), ((1,), {"y": 4}),
+             ((1, 5), {"z": 6}), ((None, None), {}), ((1, 2, 3), {"q": 2})]  # fmt: skip
+    for args, kwargs in calls:
+        Both(*args, **kwargs)
+    assert seen == calls
+    seen.clear()
+    told = []
+    for cls in (Base, Heir):
+        told.append([])
+        for args, kwargs in calls:
+            try:
+                cls(*args, **kwargs)
+            except TypeError as error:
+                told[-1].append(str(error))
+    assert told[0] == told[1]
+    assert len(told[0]) == 4
+    assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]
+    assert (follower.counts().constructed, follower.counts().failed) == (len(calls) + 6, 4)
+
+
 def test_mixin_first_in_the_mro(ledger):
     class Mix:
         pass

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from meminstr.diagnosis import suspecting
 from meminstr.diagnosis.figures import _bytes_per_call, _excluded
 from meminstr.diagnosis.latching import Latch, still
+from meminstr.diagnosis.reckoning import _without_garbage
 from meminstr.judgement import Judgement, SignalJudgement
 from meminstr.series import Series
 from meminstr.snapshot import SubjectRecord
@@ -40,6 +41,28 @@ def test_the_interval_of_bytes_holds_for_blocks_of_any_size(per_call, size, buff
     assert found.low <= found.value <= found.high
 
 
+@pytest.mark.parametrize("heap", [None, Interval(65_000.0, None, None)])
+def test_a_heap_whose_growth_is_unknown_is_not_taken_for_nought(heap):
+    signals = (SignalJudgement("blocks", "block", "", Verdict.LEAKING, "", rate=exact(1.0)),)
+    if heap is not None:
+        signals += (SignalJudgement("heap", "byte", "", Verdict.INCONCLUSIVE, "", rate=heap),)
+    found = _bytes_per_call(
+        record(), Judgement(Verdict.LEAKING, "", signals=signals, rates={"blocks": exact(1.0)}), None, 0.0
+    )
+    assert found.high is None
+    assert found.low == 16
+    assert found.value == 64 + (heap.value if heap is not None else 0)
+
+
+def test_garbage_at_the_end_lowers_the_rate_and_widens_its_interval():
+    signal = SignalJudgement("blocks", "block", "", Verdict.LEAKING, "", growth=10_000, onset_x=0.0)
+    found = Judgement(Verdict.LEAKING, "", signals=(signal,), rates={"blocks": exact(1.0)})
+    told = _without_garbage(found, {"blocks": 1_000.0}, 10_000.0)
+    assert told.verdict is Verdict.LEAKING
+    assert told.rates["blocks"] == Interval(0.95, 0.9, 1.0)
+    assert _without_garbage(found, {"blocks": 6_000.0}, 10_000.0).verdict is Verdict.WARMING_UP
+
+
 def says(name, excluded):
     return SignalJudgement(name, "block", "", Verdict.CLEAN, "", excluded_rate=excluded)
 
@@ -60,6 +83,17 @@ def series_of(values, every=20.0):
     for i, value in enumerate(values, 1):
         series.add(every * i, 0.01 * i, value)
     return series.view()
+
+
+def test_a_leak_that_stays_is_told_by_all_since_its_onset():
+    """The later half is a single tooth of garbage, whose rate says nothing."""
+    view = series_of([6.0 * i + (1500.0 * (i % 2) if i > 450 else 0.0) for i in range(1, 901)])
+    latch = Latch("blocks", 20.0, 6000.0, 1800.0, judged(blocks=exact(0.3)))
+    loose = Judgement(Verdict.GROWING, "pace", rates={"blocks": Interval(0.3, -5.0, 5.0)})
+    told = still(loose, record({"blocks": view}), latch)
+    assert told.verdict is Verdict.LEAKING
+    assert told.rates["blocks"].value == pytest.approx(0.3, rel=0.02)
+    assert told.rates["blocks"].low > 0
 
 
 @pytest.mark.parametrize(("late", "stays"), [(1.0, True), (0.1, False)])

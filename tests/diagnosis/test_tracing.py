@@ -1,5 +1,6 @@
 """`report(diagnose="allocations")`: a window that one report opens and a later one reads."""
 
+import sys
 import tracemalloc
 
 import pytest
@@ -67,6 +68,18 @@ def test_a_window_ends_after_its_calls_and_any_report_shows_it(tracker):
     found = sites_of(meminstr.report(tracker=tracker))
     assert found[0]["file"] == __file__
     assert found[0]["count"] < 2 * 1200
+
+
+def test_reading_a_window_leaves_nothing_that_looks_like_growth(tracker):
+    guarded = tracker.guard(keep, every=10)
+    ask(tracker)
+    for n in range(900):
+        guarded(n)
+    tracker.sampler.empty_free_lists()
+    before = sys.getallocatedblocks()
+    found = tracing.read(tracker, at_once=True)
+    assert found[0].count >= 900
+    assert sys.getallocatedblocks() - before < 500  # thousands stay in free lists otherwise
 
 
 def test_a_window_of_the_parent_process_is_nothing_to_the_child(tracker):

@@ -21,6 +21,7 @@ def holder(path, root="module", count=1, **more):
         ("app.bus._listeners[*].callback.__closure__['controller']", "module", "unregister"),
         ("app.Model.embed.<lru_cache arguments>[*]", "class", "self"),
         ("app.load.<lru_cache>[*]", "module", "maxsize"),
+        ("app.load.<unbounded lru_cache>[*]", "module", "no bound"),
         ("app.last_error.__traceback__.<frame f>.big", "module", "with_traceback"),
         ("app.tasks{*}.<coroutine worker>.session", "module", "add_done_callback"),
         ("app.job.<coroutine worker>.session", "module", "await"),
@@ -48,6 +49,7 @@ def test_native_memory_names_the_memray_command():
     said = advice.advise(None, "native_heap")
     assert "python -m memray run --native" in said
     assert "--leaks" in said
+    assert "-o leak.bin -m app`" in advice.advise(None, "native_heap", program="-m app")
 
 
 def test_there_is_always_something_to_say():

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_curves import CALLS, CALM, CURVES, INSTANCES, POINTS, UPLOAD, WHOLE, series, with_series
-from report_examples import FACTS
+from report_examples import FACTS, LOAD
 
 from meminstr.reports import scales
 from meminstr.reports.histories import MOST, histories, sparkline
 from meminstr.reports.json import schema
 from meminstr.reports.model import Report
 from meminstr.reports.plots import main_charts, more_charts
+from meminstr.reports.scales import BYTES, Scale, shown
+from meminstr.units import MIB
 from meminstr.verdict import Finding, Interval, Verdict
 
 LIMIT = 700 << 20
@@ -169,3 +171,13 @@ def test_noise_is_no_mountain() -> None:
     scale = scales.spanning(1e9, 1e9 + 100, "bytes", least=5e7)
     assert scale.high - scale.low > 5e7
     assert scale.low < 1e9 < scale.high
+
+
+def test_ticks_of_bytes_are_round_in_the_unit_of_their_labels():
+    labels = [shown(at, BYTES) for at in Scale(30.6 * MIB, 32.4 * MIB, BYTES).ticks(4)]
+    assert labels == ["31 MiB", "31.5 MiB", "32 MiB"]
+
+
+def test_two_points_are_no_chart_yet():
+    short = with_series(LOAD, series("heap", "byte", "call", [1.0, 2.0], [1e6, 1e6]))
+    assert main_charts(short, None) == more_charts(short, None) == []

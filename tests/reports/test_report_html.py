@@ -13,13 +13,14 @@ from report_examples import ADAPTIVE, FACTS, REPORT, SIX
 from report_strategies import reports
 
 import meminstr.reports as reports_package
+from meminstr.reports.cards import card
 from meminstr.reports.model import Report
-from meminstr.verdict import Verdict
+from meminstr.verdict import Holder, Verdict
 
 VOID = {"meta", "br", "polyline"}
 TAGS = set(
     "html head meta title style script body header main section h1 h2 h3 p span small b dl dt dd ol ul li svg g line "
-    "polyline polygon text figure figcaption details summary div table thead tbody tr th td".split()
+    "code polyline polygon text figure figcaption details summary div table thead tbody tr th td".split()
 )
 ATTRIBUTES = set(
     "lang charset name content http-equiv class viewbox preserveaspectratio role aria-label aria-hidden points fill "
@@ -96,8 +97,8 @@ def test_content_and_order() -> None:
     for expected in (
         "1 of 7 subjects is leaking: adaptive.",
         "LEAKING adaptive class +1.00 instance/construction, 1.2 MiB per 1000, 2 GiB in 3 h 10 min",
-        "11,997 held by (module) app .bus ._listeners [*] .callback",
-        "13,000 held by (class, accepted in the baseline) worker .seen [*] the pool remembers what it ran",
+        "11,997 objects held (root: module) app .bus ._listeners [*] .callback",
+        "13,000 objects held (root: class, accepted in the baseline) worker .seen [*] the pool remembers what it ran",
         "born at app/factory.py:41 in build (98%)",
         "Do: Unregister the callback in cleanup().",
         "All subjects",
@@ -143,3 +144,18 @@ def test_empty_report() -> None:
     text = Report("now").to_html()
     assert "Nothing was instrumented" in text
     assert "All subjects" not in text
+
+
+def test_names_in_advice_are_code_and_a_label_stands_once():
+    told = replace(ADAPTIVE, advice="hold it by `weakref.ref` <b>", grown=(*ADAPTIVE.grown, *ADAPTIVE.grown))
+    page = card(told, None)
+    assert "hold it by <code>weakref.ref</code> &lt;b&gt;" in page
+    assert page.count("<dt>grew</dt>") == 1
+    assert page.count("<dd>app.bus._listeners: ") == 2
+
+
+def test_a_note_in_a_path_is_one_step():
+    holder = Holder("<not reached: app.[x].Row>", "unknown", 3)
+    page = card(replace(ADAPTIVE, holders=(holder,)), None)
+    assert "<li>&lt;not reached: app.[x].Row&gt;</li>" in page
+    assert "3 objects held (root: unknown)" in page.replace("\u00a0", " ")

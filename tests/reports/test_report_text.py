@@ -175,7 +175,7 @@ def test_breach_of_a_call_counts_from_its_entry() -> None:
     }  # fmt: skip
     assert breach_line(record).replace("\u00a0", " ") == (
         "load broke its memory limit: 2 GiB added by the call, 3 GiB at the peak, limit 1 GiB; "
-        "in load (app.py:7), called from main (app.py:1); raised; pid 7 on node7"
+        "in load (app.py:7), called from main (app.py:1); MemoryLimitExceeded was raised; pid 7 on node7"
     )
 
 
@@ -191,7 +191,8 @@ def test_breach_tells_all_that_its_record_holds() -> None:
     line = breach_line(record).replace("\u00a0", " ")
     for part in (
         "passed by 176 MiB", "noticed by watcher within 4 ms", "grown by 900 MiB anonymous, 1 MiB file and shared",
-        "12 app.Row more than before it", "in a (x.py:3), called from b (x.py:2), called from c (x.py:1); stopped",
+        "12 app.Row more than before it",
+        "in a (x.py:3), called from b (x.py:2), called from c (x.py:1); the call was stopped",
         "could not be interrupted at once; not to be interrupted for 3.1 s",
         "before it ran warm (300 MiB at the peak, 5.0 s earlier)",
     ):  # fmt: skip

@@ -27,6 +27,7 @@ class Deltas:
 
     __slots__ = (
         "_half", "_intervals", "_last", "_older", "_rates", "early", "early_used", "gap_sum", "last_call", "samples",
+        "seconds",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -37,6 +38,8 @@ class Deltas:
         self.gap_sum = _K * _ZERO
         """Each delta times the calls since the delta before: the growth of all calls, estimated."""
         self.last_call = 0.0
+        self.seconds = 1 * _ZERO
+        """Of all these calls together, where whoever enters them says so: what others may have done in them."""
         self._last = array("d", [-1.0] * _K)
         # the two that are large are made when the first sample comes; the early ones double as they are needed
         self._rates = _NONE

@@ -6,6 +6,7 @@ exit if the sampler's budget allows it.  It does not judge.  Followed classes ar
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from array import array
@@ -24,6 +25,8 @@ from .spending import PLENTY_SECONDS
 WRAPPER_BYTES = 2_500
 """What a wrapper and its record take, whether it is called or not (traced)."""
 
+_started: Callable[[], int] = getattr(_thread, "_count", lambda: threading.active_count() - 1)
+"""Threads beside the first.  (`threading.active_count` takes a lock: who waits for it has objects in hand.)"""
 _NOTHING = (0, 0, 0)
 _OTHERS_SHARE = 0.05
 _CLOCKS_APART = 20e-6
@@ -34,11 +37,10 @@ _EPOCH, _STEPS, _OTHERS = BEGAN + 1, BEGAN + 2, BEGAN + 3
 _PAUSED, _AWAY = BEGAN + 4, BEGAN + 4 + _K
 """Of a call that is suspended: levels when it last was, and what the levels moved by while it was."""
 _LONGEST_SAMPLE = 30e-6
-"""Seconds, where other threads work: what is beyond was a wait for the interpreter's lock.  (Probes that are dear in
-themselves have budgets of their own.)"""
+"""Seconds, where other threads work: beyond was a wait for the interpreter's lock.  (Dear probes have own budgets.)"""
 _LARGE_INT, _COUNTERS = 257, 4
-"""From here on an int is a block of its own: the counts of samples in subject, changes, nesting and the next look.
-Fifty functions whose samples come to that together would look like a step in the program's memory."""
+"""From here on an int is a block: the counts of samples in subject, changes, nesting and the next look.  Of fifty
+functions at once they would look like a step in the program's memory."""
 _MOST_STEPS = 64
 """So many steps of a sampled call are read, and no more: a server's main loop is one call."""
 
@@ -92,7 +94,7 @@ class FunctionSubject:
         """Of calls that are suspended: the changes from begin to end, others' work in between included; `deltas` are
         those of its own steps."""
         self.directed = 0
-        """Samples to be taken whatever the budget says: somebody grows, and it must be found out who."""
+        """Samples to take whatever the budget says: somebody grows, and it must be found out who."""
         self.cpu_of_others = 0.0
         self.seconds = 0.0
         """In sampled calls: CPU seconds of other threads meanwhile, and wall seconds."""
@@ -132,10 +134,10 @@ class FunctionSubject:
                 return None
             buffer = sampler.buffer()
             calls, made, size = 0, (), 0  # an int above 256 is a block, which would go between the readings
+            opened(buffer, sampler)  # first, so that no thread's work slips in between clocks and reading
             sampler.read(buffer)
             if not self.samples:
                 self._history(0.0, buffer)
-            opened(buffer, sampler)
             return buffer
         except Exception as error:
             settle(f"sampling {self.name}", error)
@@ -150,9 +152,9 @@ class FunctionSubject:
                 token[_STEPS] = UNKNOWN
                 return False
             token[_STEPS] += 1
+            self._levels(token, _PAUSED, 0.0)
             if token[_CPU] >= 0:
                 token[_OTHERS] += max(0.0, _cpu_of_others() - token[_CPU])
-            self._levels(token, _PAUSED, 0.0)
             return True
         except Exception as error:
             token[_STEPS] = UNKNOWN
@@ -166,13 +168,13 @@ class FunctionSubject:
         try:
             if token[_STEPS] < 0:
                 return
-            self._levels(token, _AWAY, 1.0)
-            for index in range(_K):
-                token[_AWAY + index] -= token[_PAUSED + index]
             sampler = self.sampler
             token[_EPOCH] = UNKNOWN if sampler.brackets else sampler.epoch
             if token[_CPU] >= 0:
                 token[_CPU] = _cpu_of_others()
+            self._levels(token, _AWAY, 1.0)
+            for index in range(_K):
+                token[_AWAY + index] -= token[_PAUSED + index]
         except Exception as error:
             token[_STEPS] = UNKNOWN
             settle(f"reading memory within {self.name}", error)
@@ -180,7 +182,7 @@ class FunctionSubject:
     def _levels(self, token: array[float], first: int, kept: float) -> None:
         buffer = self.sampler.buffer()
         self.sampler.read(buffer)
-        self.sampler.budget.spent += max(0.0, buffer[_TIME] - buffer[BEGAN])
+        self.sampler.budget.spent += min(max(0.0, buffer[_TIME] - buffer[BEGAN]), _LONGEST_SAMPLE)
         for index in range(_K):
             if buffer[index] < 0:
                 token[index] = UNKNOWN  # of this signal the call tells nothing
@@ -213,11 +215,7 @@ class FunctionSubject:
         self._left(token, after, error, _NOTHING)
 
     def _left(
-        self,
-        token: array[float],
-        after: array[float],
-        error: BaseException | None,
-        own: tuple[int, int, int] | None,
+        self, token: array[float], after: array[float], error: BaseException | None, own: tuple[int, int, int] | None
     ) -> None:
         sampler = self.sampler
         try:
@@ -231,7 +229,7 @@ class FunctionSubject:
                 sampler.warm, own = sampler.epoch, None
             calls = self.calls() - self.calls_before
             seconds, mixed = after[_TIME] - token[_TIME], False
-            if token[_CPU] >= 0 and threading.active_count() > 1:
+            if token[_CPU] >= 0 and _started():
                 others, steps = token[_OTHERS] + max(0.0, _cpu_of_others() - token[_CPU]), token[_STEPS]
                 apart = _CLOCKS_APART * max(1, 1 + steps)
                 if others > apart:  # else an idle thread would look busy beside calls of a microsecond
@@ -255,6 +253,7 @@ class FunctionSubject:
                         if made:
                             sampler.book(made)
                         self.across.add(calls, token, after, own[1])
+                        self.across.seconds[0] += seconds
                         sampler.own[1] += self.across.samples == _LARGE_INT
                     if token[_STEPS] >= 0:
                         for index in range(_K):
@@ -262,8 +261,7 @@ class FunctionSubject:
                                 token[index] += token[_AWAY + index]
                         self.deltas.add(calls, token, after, own[1])
                 self.samples += 1
-                if self.samples == _LARGE_INT:
-                    sampler.own[1] += _COUNTERS
+                sampler.own[1] += _COUNTERS * (self.samples == _LARGE_INT)
                 self._history(float(calls), after)
             sampler.keep(after)
             now = sampler.clock()  # the cost so far, without that of a look
@@ -334,11 +332,11 @@ class FunctionSubject:
 
 
 def opened(reading: array[float], sampler: Sampler) -> None:
-    """Make a reading the beginning of a sample: what is noted beside it until `FunctionSubject.leave`."""
+    """Make a reading to come the beginning of a sample: what is noted beside it until `FunctionSubject.leave`."""
     for slot in range(_STEPS, len(reading)):
         reading[slot] = 0.0
     reading[_EPOCH] = sampler.epoch
-    reading[_CPU] = _cpu_of_others() if threading.active_count() > 1 else UNKNOWN
+    reading[_CPU] = _cpu_of_others() if _started() else UNKNOWN
 
 
 def _cpu_of_others() -> float:

@@ -163,8 +163,8 @@ class Tally:
         sampler = self._sampler
         self._due = number * (1 + sampler.budget.growth(sampler.clock(), number))
         before = sampler.buffer()
-        sampler.read(before)
         opened(before, sampler)
+        sampler.read(before)
         self._number, self._thread, self._open = number, 0 if others else threading.get_ident(), None
         self._before = before
 

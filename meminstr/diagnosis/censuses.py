@@ -17,7 +17,7 @@ from .containers import census_seconds
 _TIMES = 4
 _KEPT = 3
 _APART = 3.0
-_SOONEST = 0.1
+_SOONEST = 0.25
 """Seconds after the first census, for the next at a look."""
 _Kept = tuple[int, list[tuple[float, census.Census]]]
 _kept: weakref.WeakKeyDictionary[ControllerMemoryTracker, _Kept] = weakref.WeakKeyDictionary()

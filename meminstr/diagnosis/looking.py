@@ -47,8 +47,11 @@ def install() -> None:
 
 
 def tick(tracker: object, ticks: int) -> None:
-    """At a reading of the sampling thread: in a program of which no function is guarded, count what there is."""
-    if isinstance(tracker, ControllerMemoryTracker) and not tracker.functions and censuses.is_due(ticks):
+    """At a reading of the sampling thread: is something overdue; and where no function is guarded, what is there."""
+    if not isinstance(tracker, ControllerMemoryTracker):
+        return
+    overdue.check(tracker)
+    if not tracker.functions and censuses.is_due(ticks):
         censuses.take(tracker)
 
 

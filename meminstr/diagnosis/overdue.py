@@ -1,9 +1,10 @@
 """Expected dead, in the background: what outlives its cleanup, or its `watch`, by more than the grace time.
 
-There is no thread: samples ask, at most every quarter of the grace time, and so does each `watch`.  What is overdue is
-confirmed by a collection, as often as that stays within 0.5 % of the time; a program that switched its collector
-off is not collected, and nothing is said of it.  A watched object is told with one WARNING, an instance that
-outlived its cleanup with one INFO for its class: it may be meant to live on, which its growth will show.
+It has no thread of its own: samples ask, at most every quarter of the grace time, and so do each `watch` and each
+reading of a sampling thread.  What is overdue is confirmed by a collection, as often as that stays within 0.5 % of
+the time; a program that switched its collector off is not collected, and nothing is said of it.  A watched object is
+told with one WARNING, an instance that outlived its cleanup with one INFO for its class: it may be meant to live on,
+which its growth will show.
 """
 
 from __future__ import annotations

@@ -142,7 +142,8 @@ def _report(
         if diagnose and (len(findings) < SUBJECTS or one.record is None):
             finding = with_series(finding, one, snapshot.process, settings.horizon, tracker.sampler.started)
         if diagnose:
-            finding = _explained(tracker, finding, max(0.05, ends - time.perf_counter()), after, one.through)
+            # half of what is left to each, so that a hard one does not leave the others without
+            finding = _explained(tracker, finding, max(0.1, (ends - time.perf_counter()) / 2), after, one.through)
         findings.append(mark_finding(finding, known))
     if diagnose:
         found = watched(tracker, max(0.05, ends - time.perf_counter()))

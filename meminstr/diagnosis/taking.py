@@ -76,8 +76,8 @@ def record_of(subject: Subject, now: float, *, early: bool = True) -> SubjectRec
         overlapped=isinstance(subject, FunctionSubject) and subject.overlapped(),
         # calls that are not suspended enter only the changes of samples in which nobody else worked
         seconds_each=(
-            subject.seconds / max(1, subject.samples)
-            if isinstance(subject, FunctionSubject) and subject.suspends
+            subject.across.seconds[0] / max(1, subject.across.samples)
+            if isinstance(subject, FunctionSubject) and subject.across is not None
             else 0.0
         ),
         horizon=subject.horizon,

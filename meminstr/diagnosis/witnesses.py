@@ -207,14 +207,17 @@ def change_of(record: SubjectRecord, signal: str, rate: Interval | None, size: f
 
 
 def _steps_or_whole(record: SubjectRecord, signal: str) -> DeltaFacts | None:
-    """The changes of its own steps, unless those from begin to end show that part of it goes while it is suspended."""
+    """The changes of its own steps, unless those from begin to end show that part of it goes while it is suspended.
+
+    They show that where they are less even with what others left behind meanwhile, which is only estimated.
+    """
     steps, whole = record.deltas.get(signal), record.across.get(signal)
     if whole is None or whole.samples < FEW or not math.isfinite(whole.error):
         return steps
-    whole = replace(whole, mean=whole.mean - _by_others(record, signal))
+    alone = replace(whole, mean=whole.mean - _by_others(record, signal))
     if steps is None or steps.samples < FEW or not math.isfinite(steps.error):
-        return whole
-    return whole if whole.mean + SURE * math.hypot(whole.error, steps.error) < steps.mean else steps
+        return alone
+    return alone if whole.mean + SURE * math.hypot(whole.error, steps.error) < steps.mean else steps
 
 
 def _by_others(record: SubjectRecord, signal: str) -> float:

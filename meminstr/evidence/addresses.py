@@ -58,6 +58,12 @@ def _memory() -> Any:
         return None
 
 
+def prepare() -> None:
+    """Import and try out what is needed, before any budget of time begins."""
+    _numpy()
+    _memory()
+
+
 def ids_of(found: list[Any]) -> Any:
     """The ids of the members of a list that nobody changes, as an array of integers; not to be used after the list."""
     np = _numpy()

@@ -77,8 +77,7 @@ class ForwardMap:
         self.want(targets)
         tables = [root for root in roots.order if type(root) is Root]
         modules = [root for root in roots.order if type(root) is not Root]
-        self.table.note((key for root in tables for key in (id(root), id(root.values))), OWN)
-        self.table.note((id(entry) for root in tables for entry in root.values), OWN)
+        self._are_ours(tables)
         self.table.note((id(roots.modules),), OWN)
         self.table.note(map(id, modules), SEEN)
         top = Batch(modules, special=True)
@@ -98,6 +97,15 @@ class ForwardMap:
     def add_root(self, obj: Any) -> None:
         """Take an object for a root that the walk could not know of."""
         self.lost[id(obj)] = obj
+
+    def add_table(self, root: Root) -> None:
+        """Walk from a table of the interpreter's too, which turned out to hold something."""
+        self._are_ours([root])
+        self._next.append(Batch([root], special=True))
+
+    def _are_ours(self, tables: list[Root]) -> None:
+        self.table.note((key for root in tables for key in (id(root), id(root.values))), OWN)
+        self.table.note((id(entry) for root in tables for entry in root.values), OWN)
 
     def want(self, targets: Iterable[int]) -> None:
         """Look for these instead."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..verdict import Holder
+from . import addresses
 from .backward import BackwardWalk
 from .chains import Chains
 from .forward import ForwardMap
@@ -27,7 +28,7 @@ from .grouping import group
 from .paths import Memo, Path, end_kind, path_of
 from .patterns import alike
 from .retained import retained_bytes
-from .roots import atexit_functions, find_roots
+from .roots import Root, atexit_functions, find_roots
 from .safe import is_a, type_name
 
 _OF_FORWARD = 0.7
@@ -79,6 +80,7 @@ def find_holders(
     Returns:
         Groups of objects held in the same way, the largest first.
     """
+    addresses.prepare()
     started = clock()
     # what is left pays for naming the rest and for giving the maps back
     search = _Search(objects, exclude, clock, started + 0.9 * budget_seconds, enough)
@@ -99,6 +101,7 @@ def find_paths(
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[int, tuple[str, str]]:
     """The path and kind of root of each of a few `objects`, by their ids; those not reached in time are left out."""
+    addresses.prepare()
     search = _Search(objects, exclude, clock, clock() + 0.9 * budget_seconds)
     try:
         search.run()
@@ -136,6 +139,8 @@ class _Search:
         self.map = ForwardMap(self.roots, self.suspects, self.own, clock)
         self.chains = Chains(self.map, clock)
         self.walked_all = False
+        self.atexit: Root | None = None
+        """The functions registered with `atexit`, once one of them holds something."""
         self.complete = True
         self.frozen = gc.get_freeze_count()
 
@@ -201,9 +206,13 @@ class _Search:
         self.own.add(id(lost))
         if lost and not self.walked_all:
             self._walk_on([*self.left, *walk.known], 0.7)
+        known = self.atexit
         for obj in chosen:
             if id(obj) in self.left:
                 self._conclude(obj, walk)
+        if known is not self.atexit is not None:
+            self.map.add_table(self.atexit)  # what else it holds is found in one walk down
+            self._walk_on(self.left, 0.7)
 
     def _representatives(self) -> list[Any]:
         by_type: dict[type, list[Any]] = {}
@@ -252,9 +261,10 @@ class _Search:
                 if end_kind(holder) != "outside":
                     return chain[index:], end_kind(holder)
             if type(top) in _HANDLERS:
-                handlers = atexit_functions()
-                if any(value is top for _, value in handlers.values):
-                    return [handlers, *chain], "atexit"
+                if self.atexit is None:
+                    self.atexit = atexit_functions()
+                if any(value is top for _, value in self.atexit.values):
+                    return [self.atexit, *chain], "atexit"
             return chain, end_kind(top)
         if walk.stopped:
             self.complete = False

@@ -13,6 +13,7 @@ import tempfile
 from .. import at_exit
 from ..errors import MeminstrError, UsageError
 from ..registry import ControllerMemoryTracker
+from ..reports import files
 from ..reports.files import StrPath
 from .families import Family
 from .source import families_now, of_report
@@ -73,10 +74,6 @@ def put(path: str, text: str) -> None:
     except OSError as error:
         raise UsageError(f"cannot write the metrics to {path!r}: {error.strerror or error}") from error
     try:
-        with open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        files.put(handle, temporary, path, text, mode=0o644)
     except OSError as error:
-        os.unlink(temporary)
         raise MeminstrError(f"cannot write the metrics to {path!r}: {error.strerror or error}") from error

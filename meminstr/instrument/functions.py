@@ -30,6 +30,7 @@ import wrapt
 from ..errors import UsageError
 from .frames import Around, frame_of
 from .pickling import rebuilt, register_reducer
+from .switches import LockedSwitch
 
 
 class _CacheInfo(NamedTuple):
@@ -67,16 +68,20 @@ _MARK = "__meminstr__"
 class Instrumented:
     """The record behind a wrapper, kept in its ``__meminstr__``."""
 
-    __slots__ = ("around", "function", "wrapper")
+    __slots__ = ("around", "counter", "function", "wrapper")
 
-    def __init__(self, function: Callable[..., Any], around: Around, wrapper: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], around: Around, wrapper: Any, counter: Callable[[], int] | None = None
+    ) -> None:
         self.function = function
+        self.counter = counter
         self.around = around
         self.wrapper = wrapper
 
     def calls(self) -> int:
         """Calls so far, exact (those still running included)."""
-        return int(_COUNTS(self.wrapper)[1])
+        # without a GIL the count in C is not atomic; the switch, which takes a lock there, has its own
+        return int(_COUNTS(self.wrapper)[1]) if self.counter is None else self.counter()
 
 
 def instrumented(obj: Any) -> Instrumented | None:
@@ -129,7 +134,12 @@ def instrument(
     if isinstance(target, property):
         if target.fget is None:
             raise UsageError("a property without a getter has no call to follow")
-        return target.getter(instrument(target.fget, around, enabled=enabled, frame=frame))
+        made = instrument(target.fget, around, enabled=enabled, frame=frame)
+        try:
+            return target.getter(made)
+        except TypeError as error:
+            kind = type(target).__name__
+            raise UsageError(f"a property of a kind of its own ({kind}) cannot be made anew: {error}") from error
     if isinstance(target, type) or not callable(target):
         what = "a class" if isinstance(target, type) else f"{type(target).__name__} {target!r:.80}"
         raise UsageError(
@@ -167,7 +177,8 @@ def _wrap(
     if not hasattr(wrapper, "__qualname__"):  # a partial or a callable object has no name of its own
         name = getattr(type(function), "__name__", "callable")
         wrapper.__name__ = wrapper.__qualname__ = name
-    setattr(wrapper, _MARK, Instrumented(function, around, wrapper))
+    counter = enabled.calls if frame is None and isinstance(enabled, LockedSwitch) else None
+    setattr(wrapper, _MARK, Instrumented(function, around, wrapper, counter))
     register_reducer(_Counting, _MARK)
     return wrapper if _binds(function) else _Unbound(wrapper)
 

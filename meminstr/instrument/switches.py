@@ -7,8 +7,10 @@ iterators are not atomic, it is a counter behind a lock.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 
@@ -129,10 +131,42 @@ def sampling_switch(every: int, pace: Pace | None = None) -> Callable[[], int]:
         # measured on CPython 3.11: the whole guarded call adds 0.10 to 0.16 of what a do-nothing wrapt decorator
         # adds, by its kind, and 99 calls in 100, or more, never enter Python (benchmarks/overhead.py)
         return marks.__next__
-    lock = threading.Lock()
+    return LockedSwitch(marks)
 
-    def locked() -> int:
-        with lock:
-            return next(marks)
 
-    return locked
+class LockedSwitch:
+    """The switch of a free-threaded build: it takes a lock, and counts the calls, as nothing in C does there."""
+
+    __slots__ = ("__weakref__", "_lock", "_marks", "_total")
+
+    def __init__(self, marks: Iterator[int]) -> None:
+        self._marks = marks
+        self._total = 0
+        self._lock = threading.Lock()
+        _locked.add(self)
+
+    def __call__(self) -> int:
+        """Whether this call is to be sampled."""
+        with self._lock:
+            self._total += 1
+            return next(self._marks)
+
+    def calls(self) -> int:
+        """How often it was asked."""
+        return self._total
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread may have held the lock at the fork."""
+        self._lock = threading.Lock()
+
+
+_locked: weakref.WeakSet[LockedSwitch] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for switch in list(_locked):
+        switch.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

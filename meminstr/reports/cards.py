@@ -116,7 +116,7 @@ def _tiles(finding: Finding, limit_bytes: int | None) -> str:
         time = "now" if eta.value <= 0 else duration(eta.value)
         tiles.append((f"until {goal}", time, _limits(_eta_limits(eta))))
     if finding.onset_call is not None:
-        tiles.append(("since", f"{event} {format_count(finding.onset_call)}", ""))
+        tiles.append(("since", f"{event} {format_count(max(1, finding.onset_call))}", ""))
     if not tiles:
         return ""
     shown = "".join(
@@ -154,7 +154,7 @@ def _chain(holder: Holder, finding: Finding) -> str:
 
 def row(finding: Finding, limit_bytes: int | None) -> str:
     """One finding as a row of the table of all subjects."""
-    calls = f"{format_count(finding.calls)} {event_of(finding)}s" if finding.calls is not None else ""
+    calls = plural(finding.calls, event_of(finding)) if finding.calls is not None else ""
     cells = (
         safe(finding.subject, 200),
         safe(finding.subject_kind, 40),

@@ -95,9 +95,27 @@ def _replace(target: str, text: str) -> None:
     folder = str(Path(target).parent)
     # the temporary file is made with 0600 and keeps it: os.replace carries permissions along
     handle, temporary = tempfile.mkstemp(prefix=".meminstr-", suffix=".tmp", dir=folder)
+    put(handle, temporary, target, text)
+
+
+def put(handle: int, temporary: str, target: str, text: str, mode: int | None = None) -> None:
+    """Write `text` to the new file `temporary`, open as `handle`, and put it in the place of `target`.
+
+    Args:
+        handle: of the temporary file, open for writing; closed in any case.
+        temporary: beside the target; gone when this fails.
+        target: replaced whole, or left as it was.
+        text: what cannot be encoded is written as escapes.
+        mode: permissions; None: those of the temporary file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     try:
         with open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
             stream.write(text)
+        if mode is not None:
+            os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException:
         try:

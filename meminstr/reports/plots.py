@@ -124,7 +124,7 @@ def _x_marks(
     if onset is not None:
         at = history.seconds_at(onset) if over_time else onset
         if start <= at <= end:
-            where = format_duration(onset) if seconds_axis else f"{history.x_unit} {format_count(round(onset))}"
+            where = format_duration(onset) if seconds_axis else f"{history.x_unit} {format_count(max(1, round(onset)))}"
             marks.append(Mark("onset", at, f"onset: {where}"))
     if history.horizon_x and alarming and history.rate is not None:
         length = history.horizon_x

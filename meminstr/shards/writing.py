@@ -23,6 +23,7 @@ from ..faults import note_fault
 from ..probes.container import headroom
 from ..probes.resident import shared_resident
 from ..registry import ControllerMemoryTracker
+from ..reports.files import put
 from ..reports.model import Report
 from ..settings import current
 from ..verdict import Verdict
@@ -254,16 +255,7 @@ def replace_file(path: str, text: str) -> None:
     except FileNotFoundError:
         make_folder(folder)  # somebody cleared it away
         handle = _open_new(temporary, flags)
-    try:
-        with open(handle, "w", encoding="ascii") as stream:
-            stream.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        try:
-            os.unlink(temporary)
-        except OSError:
-            pass
-        raise
+    put(handle, temporary, path, text)
 
 
 def _open_new(path: str, flags: int) -> int:

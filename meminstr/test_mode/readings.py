@@ -58,8 +58,8 @@ class Readings:
         """The first reading that is judged."""
         self.round_begin = 0
         """The first reading of the latest round."""
-        self.read(FIRST)  # allocates what reading needs, once
-        self.read(FIRST)
+        self._take(FIRST)  # allocates what reading needs, once
+        self._take(FIRST)
         self._room = self._limits()
         self.count = 0
 
@@ -72,6 +72,9 @@ class Readings:
         """One reading, at this count of calls."""
         if gc.isenabled():
             gc.collect()
+        self._take(calls)
+
+    def _take(self, calls: int) -> None:
         at = self.count
         if at == _MOST:
             return

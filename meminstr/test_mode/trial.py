@@ -11,6 +11,7 @@ objects and caches counted, twice: what grew between is the evidence.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from array import array
@@ -41,12 +42,17 @@ round; the second ends behind 5,000 calls, the horizon of functions elsewhere.""
 _SHARES = (0.15, 0.35, 0.5)
 """Of the seconds: how long the calls of each round may take."""
 _CENSUS_SECONDS = 2.0
-"""At most: a test may wait, and half a census names nobody."""
+"""At most: a test may wait, and half a census names nobody and sees no cache that fills."""
+_BUFFER_SHARE = 0.3
+"""Of what the C heap gained: the growth of containers that makes it theirs."""
 _TRACED = (20, 1000)
 """Calls traced: so many that some twenty blocks are kept, within these limits."""
 _EXACT = ("blocks", "heap", "descriptors", "threads")
 _FLOORS = {"blocks": 8, "heap": 16 * 1024, "descriptors": 4, "threads": 4, "mapped": 256 * 1024}
 _SUSPECT = (Verdict.LEAKING, Verdict.GROWING)
+
+_prime = functools.cache(prime)
+"""What is imported and allocated once is so after the first trial of a process."""
 
 Steps = Generator[int, None, None]
 
@@ -68,6 +74,7 @@ class Trial:
     readings: Readings = field(default_factory=Readings)
     rounds: int = 0
     spent: float = 0.0
+    """Seconds that the calls took by the fastest of them: a busy machine makes for no earlier verdict."""
     per_call: float = float("inf")
     pid: int = field(default_factory=os.getpid)
     look: _Look | None = None
@@ -91,7 +98,7 @@ class Trial:
             LeakDetected: it leaks.
             UsageError: the function returned in a child process.
         """
-        prime()
+        _prime()
         yield from self._warm()
         while True:
             yield from self._round()
@@ -113,16 +120,17 @@ class Trial:
     # ------------------------------------------------------------ calls and readings
 
     def _warm(self) -> Steps:
-        for wanted in (1, 1, *(_WARM_CALLS,) * _WARM_ROUNDS):
-            number = self.readings.room(wanted, 1) if self.calls > 1 else wanted
-            began = self.clock()
-            yield from self._call(number)
-            took = (self.clock() - began) / number
-            if self.calls > 1:  # not what the first call alone takes
-                self.per_call = min(self.per_call, took)
-            self.readings.read(self._counts[0])  # what runs out is seen from here on
-            if self.readings.spent() is not None or took * _READINGS > self.seconds:
-                break
+        with left_out():
+            for wanted in (1, 1, *(_WARM_CALLS,) * _WARM_ROUNDS):
+                number = self.readings.room(wanted, 1) if self.calls > 1 else wanted
+                began = self.clock()
+                yield from self._call(number)
+                took = (self.clock() - began) / number
+                if self.calls > 1:  # not what the first call alone takes
+                    self.per_call = min(self.per_call, took)
+                self.readings.read(self._counts[0])  # what runs out is seen from here on
+                if self.readings.spent() is not None or took * _READINGS > self.seconds:
+                    break
 
     def _call(self, number: int) -> Steps:
         yield number
@@ -134,7 +142,7 @@ class Trial:
 
     def _round(self) -> Steps:
         readings, plan = self.readings, self._counts
-        start = began = self.clock()
+        start = self.clock()
         budget = self.seconds * _SHARES[self.rounds]
         slow = self.rounds > 0 and self.per_call * _READINGS > self.seconds
         number = _READINGS_OF_SLOW if slow else _READINGS
@@ -149,13 +157,13 @@ class Trial:
                 start = self.clock()
                 yield from self._call(plan[1])
                 self.per_call = min(self.per_call, (self.clock() - start) / plan[1])
+                self.spent += plan[1] * self.per_call
                 readings.read(plan[0])
                 if self.rounds == 0 and left == _READINGS:  # what the first readings in this place take is ours
                     readings.begin = readings.round_begin = readings.count - 1
                 if readings.spent() is not None:
                     break
         self.rounds += 1
-        self.spent += self.clock() - began
 
     # ------------------------------------------------------------ what the readings say
 
@@ -235,17 +243,19 @@ class Trial:
     def _explained(self, finding: Finding, look: _Look, after: census.Census) -> Finding:
         """The finding with what grew since the first look and who holds it."""
         kind = finding.memory_kind
+        size = self.readings.gained("heap", look.reading)
         found = growth.explain(
             look.census,
             after,
             calls=self.calls - look.calls,
             blocks=self.readings.gained("blocks", look.reading),
-            size=self.readings.gained("heap", look.reading),
+            size=size,
             native=kind == "native_heap",
             exclude=[self, self.__dict__, look, finding, finding.extra, self.readings, self.readings.__dict__],
         )
         groups = found.holders
-        kind = "container_buffer" if kind == "native_heap" and found.container_bytes else kind
+        if kind == "native_heap" and found.container_bytes >= _BUFFER_SHARE * max(size, 1.0):
+            kind = "container_buffer"
         return replace(
             finding,
             memory_kind=kind,
@@ -267,9 +277,11 @@ class _Look:
 
     @staticmethod
     def now(trial: Trial) -> _Look:
-        found = caches.bounded_containers()
+        found = caches.bounded_containers(budget_seconds=_CENSUS_SECONDS)
         return _Look(found, census.take(_CENSUS_SECONDS), trial.calls, trial.readings.count - 1)
 
     def fill(self, trial: Trial) -> Any:
         gained = trial.readings.gained("blocks", self.reading)
-        return caches.fill_between(self.containers, caches.bounded_containers(), blocks_gained=gained)
+        return caches.fill_between(
+            self.containers, caches.bounded_containers(budget_seconds=_CENSUS_SECONDS), blocks_gained=gained
+        )

@@ -104,7 +104,7 @@ def test_the_program_is_told_as_it_is_started_without_its_arguments(monkeypatch,
 
 
 def test_of_what_grows_in_a_function_there_are_counts_in_between(tracker, monkeypatch):
-    seconds = iter([0.0, 0.05, 0.2, 0.2, 0.3, 0.7, 0.7])
+    seconds = iter([0.0, 0.05, 0.3, 0.3, 0.6, 0.95, 0.95])
     monkeypatch.setattr(censuses.time, "monotonic", lambda: next(seconds))
     monkeypatch.setattr(
         censuses.census, "take", lambda **_: censuses.census.Census({}, at=censuses.time.monotonic(), marks={})
@@ -114,4 +114,12 @@ def test_of_what_grows_in_a_function_there_are_counts_in_between(tracker, monkey
     tracker.first_census = censuses.census.take()
     for _ in range(4):
         censuses.note(tracker)
-    assert [taken.at for taken in censuses.since(tracker, tracker.first_census)] == [0.2, 0.7]
+    assert [taken.at for taken in censuses.since(tracker, tracker.first_census)] == [0.3, 0.95]
+
+
+def test_each_reading_of_the_sampling_thread_asks_what_is_overdue(tracker, monkeypatch):
+    asked = []
+    monkeypatch.setattr(looking.overdue, "check", asked.append)
+    looking.tick(tracker, 2)
+    looking.tick("no tracker", 2)
+    assert asked == [tracker]

@@ -1,4 +1,4 @@
-"""What goes wrong around a guarded function: probes that fail, clocks that step, limits that move, forks in a sample."""
+"""What goes wrong around a guarded function: failing probes, stepping clocks, moving limits, a fork in a sample."""
 
 import math
 import os
@@ -76,9 +76,9 @@ def test_a_level_that_falls_to_a_fraction_and_stays_flat_is_no_leak(world, track
 @pytest.mark.parametrize(("make", "verdict"), [(leaky, Verdict.LEAKING), (steady, Verdict.CLEAN)])
 def test_a_clock_that_steps_changes_no_verdict(world, tracker, hours, make, verdict):
     step = make(world, tracker)
-    run(world, step, 4_000)
+    run(world, step, 6_000)
     world.time += 3600 * hours
-    run(world, step, 4_000)
+    run(world, step, 8_000)
     finding = report(tracker=tracker).finding("step")
     assert finding.verdict is verdict
     eta = finding.eta_seconds

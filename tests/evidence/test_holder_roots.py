@@ -16,6 +16,7 @@ from holder_looks import find, find_one
 from holder_patterns import class_attribute
 from holder_shapes import Box, Held
 
+from meminstr.evidence import holders
 from meminstr.evidence.holders import find_holders
 
 
@@ -153,6 +154,32 @@ def test_atexit_handler():
     finally:
         atexit.unregister(reference().method)
     assert group.path == "atexit.<handlers>[*].__self__.item"
+
+
+def test_all_that_atexit_holds_is_found_once_one_of_it_is(monkeypatch):
+    owners = [Box(Held()) for _ in range(60)]
+    methods = [owner.method for owner in owners]
+    for method in methods:
+        atexit.register(method)
+    references = [weakref.ref(owner) for owner in owners]
+    walks = []
+
+    class Counted(holders.BackwardWalk):
+        def run(self, suspects):
+            walks.append(len(suspects))
+            super().run(suspects)
+
+    monkeypatch.setattr(holders, "BackwardWalk", Counted)
+    try:
+        owners.clear()
+        methods.clear()
+        del method
+        group = find_one()
+    finally:
+        for reference in references:
+            atexit.unregister(reference().method)
+    assert (group.path, group.count) == ("atexit.<handlers>[*].__self__.item", 60)
+    assert len(walks) == 1
 
 
 def test_signal_handler():

@@ -7,6 +7,7 @@ import functools
 import inspect
 import os
 import pickle
+import signal
 import sys
 import threading
 import traceback
@@ -354,7 +355,7 @@ def test_distances_are_every_on_average_and_irregular(every):
         assert not any(pace.cell[0][:-1])
         at += len(pace.cell[0])
         marks.append(at)
-    assert at / 400 == pytest.approx(every, rel=0.06)
+    assert at / 400 == pytest.approx(every, rel=0.07)  # 0.061 is the worst of all 3,000
     if every >= 4:  # no leak of a period of two, five or ten escapes it
         assert all({mark % period for mark in marks} == set(range(period)) for period in (2, 5, 10))
 
@@ -381,8 +382,21 @@ def test_the_switch_takes_the_distance_that_the_last_sample_chose():
     assert [ask() for _ in range(20)] == ([0] * 9 + [1]) * 2
 
 
-def test_counts_are_exact_under_threads():
+def test_a_property_of_another_kind_that_cannot_be_made_anew_is_refused():
+    class Cached(property):
+        def __init__(self, fget, name=None):
+            super().__init__(fget)
+
+    with pytest.raises(UsageError, match="Cached"):
+        instrument(Cached(lambda self: 1), Log())
+
+
+@pytest.mark.parametrize("gil", [True, False])
+def test_counts_are_exact_under_threads(gil, monkeypatch):
+    if not gil:  # the path of free-threaded builds, as far as this interpreter can show it
+        monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     f = instrument(lambda: None, Log(), enabled=sampling_switch(7))
+    assert (instrumented(f).counter is None) is gil
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -402,6 +416,20 @@ def test_without_a_gil_the_switch_takes_a_lock(monkeypatch):
     got = [switch() for _ in range(3 + 300)]
     assert got[:3] == [1, 1, 1]
     assert sum(got[3:]) == pytest.approx(100, abs=2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_without_a_gil_a_child_does_not_wait_for_a_lock_that_another_thread_held(monkeypatch):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    switch = sampling_switch(3)
+    with switch._lock:
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)
+            switch()
+            os._exit(0 if switch.calls() == 1 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_names_that_imply_a_class_or_static_method_keep_doing_so():

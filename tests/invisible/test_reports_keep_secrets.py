@@ -1,7 +1,9 @@
 """A report names types, functions and places: no value of the program's objects, and nobody else reads the file."""
 
+import ast
 import os
 import stat
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -67,3 +69,24 @@ def test_no_value_of_the_program_is_in_any_form_of_a_report(leaky, tmp_path):
         for name in ("r.json", "r.html"):
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "r.json"], "no temporary file stays"
+
+
+def test_nothing_is_executed_from_a_file_that_is_read():
+    """Code runs in three places, none of which reads a file of somebody's but the program that the user runs; what is
+    unpickled comes over a pipe from a process of our own."""
+    allowed = {
+        ("instrument/constructors.py", "exec"), ("decorators/limit_frames.py", "exec"), ("commands/runner.py", "exec"),
+        ("limits/worker.py", "loads"), ("limits/transport.py", "loads"),
+    }  # fmt: skip
+    dangerous = {"eval", "exec", "run_path"}
+    found = set()
+    folder = Path(meminstr.__file__).parent
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            owner = getattr(getattr(node.func, "value", None), "id", "")
+            if name in dangerous or (name in ("load", "loads", "Unpickler") and owner in ("pickle", "marshal", "yaml")):
+                found.add((path.relative_to(folder).as_posix(), name))
+    assert found == allowed

@@ -13,7 +13,7 @@ from report_examples import ADAPTIVE, FACTS, REPORT, SIX
 from report_strategies import reports
 
 import meminstr.reports as reports_package
-from meminstr.reports.cards import card
+from meminstr.reports.cards import card, row
 from meminstr.reports.model import Report
 from meminstr.verdict import Holder, Verdict
 
@@ -159,3 +159,10 @@ def test_a_note_in_a_path_is_one_step():
     page = card(replace(ADAPTIVE, holders=(holder,)), None)
     assert "<li>&lt;not reached: app.[x].Row&gt;</li>" in page
     assert "3 objects held (root: unknown)" in page.replace("\u00a0", " ")
+
+
+def test_a_single_call_is_one_call_and_the_first_is_number_one():
+    told = replace(ADAPTIVE, subject_kind="function", calls=1, onset_call=0)
+    page = card(told, None) + row(told, None)
+    assert ">1 call<" in page.replace("\u00a0", " ")
+    assert ">call 1<" in page

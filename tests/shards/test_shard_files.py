@@ -1,5 +1,6 @@
 """Shards read back: damage, strangers, versions, clocks, copies; and how a shard is written."""
 
+import errno
 import json
 import os
 import socket
@@ -247,10 +248,16 @@ def test_a_planted_link_leads_nowhere(tmp_path, planted):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["victim", "x.json"]
 
 
-def test_a_failed_write_leaves_the_old_shard(tmp_path):
+def test_a_failed_write_leaves_the_old_shard(tmp_path, monkeypatch):
     path = tmp_path / "x.json"
     replace_file(str(path), "old")
-    with pytest.raises(UnicodeEncodeError):
-        replace_file(str(path), "n\u00e4w")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.replace", full)
+        with pytest.raises(OSError, match="no space"):
+            replace_file(str(path), "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]

@@ -76,10 +76,12 @@ def main(variant: str, warm: int) -> None:
             return sum(subject.calls() for subject in functions) + constructed
 
         Handler.events = staticmethod(events)
+        sampler = meminstr.tracker.sampler
+    else:
+        sampler = None
     for number in range(warm):
         digest(render(find(number % 97)))
-    if variant == "instrumented":
-        sampler = meminstr.tracker.sampler
+    if sampler is not None:
         Handler.once = (sampler.cost_seconds() + sampler.loading_seconds, time.process_time())
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

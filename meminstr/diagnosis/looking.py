@@ -172,6 +172,8 @@ def _judged(tracker: ControllerMemoryTracker, subject: Subject) -> Finding | Non
         return None
     state["acted"] = True
     state["leak"] = latch_of(found, record)
+    if record.kind != "class":
+        censuses.take(tracker)  # what has grown since by the time of a report is what leaks still
     counts = subject.follower.counts() if isinstance(subject, ClassSubject) else None
     return finding_of(settled(mine), snapshot, Room(None, None), counts=counts if mine.record else None)
 

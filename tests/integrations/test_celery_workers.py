@@ -18,7 +18,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 app = Celery("jobs", broker="filesystem://")
 app.conf.update(
     broker_transport_options={
-        "data_folder_in": here + "/queue", "data_folder_out": here + "/queue", "polling_interval": 0.005,
+        "data_folder_in": here + "/queue", "data_folder_out": here + "/queue", "polling_interval": 0.02,
         "control_folder": here + "/control",
     },
     broker_connection_retry_on_startup=False,

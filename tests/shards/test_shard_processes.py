@@ -105,7 +105,7 @@ def test_after_kill_9_the_last_shard_tells_who_grew_and_how_long_it_had(programs
     assert len(left_behind) <= 1  # at most the one that was being written
 
 
-ROOM_BYTES = 128 << 20
+ROOM_BYTES = 160 << 20
 
 
 def own_memory_group():

@@ -449,7 +449,8 @@ def test_the_size_of_a_block_is_told_by_a_resident_set_that_grew_enough():
     series = {"blocks": view(LEAK), "resident": view([2e8 + 6400 * i for i in range(600)])}
     found = figure({"blocks": Interval(1.0, 0.99, 1.01), "resident": Interval(320.0, 310.0, 330.0)}, series)
     assert found.bytes_per_call.value == pytest.approx(320.0)
-    assert found.bytes_per_call.low == pytest.approx(320 * 0.99 / 1.5)
+    # ten bytes either way is how well the resident set's growth is known; and it tells a size within a half
+    assert found.bytes_per_call.low == pytest.approx((320 / 1.5 - 10) * 0.99)
     absurd = figure({"blocks": Interval(1.0, 0.99, 1.01), "resident": Interval(9e4, 8e4, 1e5)}, series)
     assert absurd.bytes_per_call.value == pytest.approx(64.0)
 

@@ -210,7 +210,7 @@ class _Search:
         for obj in chosen:
             if id(obj) in self.left:
                 self._conclude(obj, walk)
-        if known is not self.atexit is not None:
+        if self.atexit is not None and self.atexit is not known:
             self.map.add_table(self.atexit)  # what else it holds is found in one walk down
             self._walk_on(self.left, 0.7)
 

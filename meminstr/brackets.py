@@ -24,6 +24,7 @@ _OTHERS_SECONDS = 0.001
 _REMEMBERED_SECONDS = 1.0
 """CPU seconds between brackets whose growth is remembered in full: with looks every few milliseconds, as at first where
 many functions are guarded, those of a few intervals alone would be too few to tell a rate."""
+_of_nothing = [0]
 _MOST_BLOCKS = 1_000_000
 """A bracket in a heap with more blocks than this leaves the interpreter's free lists alone."""
 _TURN_SECONDS = 20e-6
@@ -196,6 +197,7 @@ class Brackets(ABC):
         with self.not_ours("reporting"):
             try:
                 gc.freeze()
+                _of_nothing[0] += 1
                 gc.collect()
             finally:
                 gc.unfreeze()
@@ -320,6 +322,12 @@ def _drop_free_lists() -> None:
         return  # thawing ours would thaw its own
     try:  # around the freezing too: a signal handler's exception may come right after it
         gc.freeze()
+        _of_nothing[0] += 1
         gc.collect()
     finally:
         gc.unfreeze()
+
+
+def full_collections() -> int:
+    """Full collections of the program's objects so far: the interpreter's count, less ours that had nothing to walk."""
+    return int(gc.get_stats()[-1]["collections"]) - _of_nothing[0]

@@ -57,6 +57,7 @@ class ClassSubject:
         self.began: tuple[float, float] | None = None
         """The same at the first one."""
         self._open: dict[int, array[float]] = {}
+        self._births = self._born_at = 0
         self._next_x = 0.0
         self._due = self._told = 0.0
         self._lock = threading.Lock()
@@ -107,10 +108,14 @@ class ClassSubject:
     def born(self, follower: Any, instance: Any) -> None:
         """A sampled construction's instance, for its birth site."""
         if self.birth_sites:
-            ordinal = self.samples
-            if self.reservoir.wants(ordinal):
-                site = birth_sites.capture(3)
-                self.reservoir.offer(instance, ordinal, self.sampler.clock(), site, birth_sites.current_tags())
+            # the first constructions are sampled each, later ones ever more rarely: one speaks for all since the last
+            constructed = follower.tally.constructed.value
+            weight = max(1.0, constructed - self._born_at)
+            self._born_at = constructed
+            self._births += 1
+            if self.reservoir.wants(self._births):
+                site, tags = birth_sites.capture(3), birth_sites.current_tags()
+                self.reservoir.offer(instance, self._births, self.sampler.clock(), site, tags, weight)
 
     def _history(self, x: float, reading: array[float]) -> None:
         # the first constructions are all sampled, for their deltas; a history wants its samples evenly over x
@@ -163,6 +168,7 @@ class ClassSubject:
         self._open = {}
         self.follower.after_fork_in_child()
         self.reservoir = Reservoir()
+        self._births = self._born_at = 0
         self.restart()
         self.state = {}
 

@@ -39,7 +39,8 @@ _MANY = 64
 _EXPLAINED = 0.7
 """Of the growth: once so much is accounted for by functions that are sure, the unsure are let go."""
 _SUSPECTS = 3
-"""More than so many of whom nothing is known are not named each: the process is, and they are listed."""
+"""More than so many of whom nothing is known are not named each: the process is, and they are listed.  Where more are
+guarded, not even two: those left over have escaped the samples, and each would be a guess."""
 
 
 # ---------------------------------------------------------------- decisions
@@ -67,7 +68,8 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
     accounted = sum(_share_of_growth(one, shares) for one, word in zip(judged, says, strict=True) if word == "this")
     # with somebody named, or under suspicion by his own samples, others of whom samples show nothing are not accused
     # (nor where several are left that samples do not exclude: each would be a guess)
-    rivals = sum(_possible(one, shares, expected) for one in judged) if len(judged) > _SUSPECTS else 0
+    many = len(judged) > _SUSPECTS
+    rivals = sum(_possible(one, shares, expected) for one in judged) if many else 0
     suspected = "this" in says or rivals > 1 or any(positive(one, expected) for one in judged)
     unsure = [
         one
@@ -85,7 +87,7 @@ def attributed(judged: Sequence[Reckoned], snapshot: Snapshot) -> tuple[list[Rec
             and (accounted >= _EXPLAINED or (suspected and _asked(one, shares) and not positive(one, expected)))
         ):
             out.append(acquitted(one, "elsewhere: in calls of others" if accounted else "elsewhere"))
-        elif word in ("unclear", "collinear") and len(unsure) > (1 if _tallied(one) else _SUSPECTS):
+        elif word in ("unclear", "collinear") and len(unsure) > (1 if _tallied(one) or many else _SUSPECTS):
             names = ", ".join(sorted(u.record.name for u in unsure if u.record)[:_SUSPECTS])
             more = ", ..." if len(unsure) > _SUSPECTS else ""
             out.append(acquitted(one, f"which of {len(unsure)} it belongs to is not clear yet ({names}{more})"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+from ..brackets import full_collections
 from ..class_subject import ClassSubject
 from ..evidence.caches import is_too_large
 from ..registry import ControllerMemoryTracker
@@ -22,11 +23,13 @@ def confirmed(tracker: ControllerMemoryTracker, subject: ClassSubject, finding: 
     state = subject.state
     if not gc.isenabled():
         return True
+    again = 2 * subject.samples
     if is_too_large(_SECONDS):
-        full = gc.get_stats()[-1]["collections"]
+        full = full_collections()
         if full > state.setdefault("full_collections", full):
             return True
         gone, growth = 1.0, 1.0
+        again = subject.samples + subject.samples // 8 + 1  # nothing was collected: whether it was, costs little to ask
     else:
         before = subject.follower.counts()
         gc.collect()
@@ -38,7 +41,7 @@ def confirmed(tracker: ControllerMemoryTracker, subject: ClassSubject, finding: 
         return True
     state.pop("acted", None)
     state["verdict"] = None
-    state["next_look"] = 2 * subject.samples
+    state["next_look"] = again
     subject.level_now({}, tracker.sampler.clock())
     return False
 

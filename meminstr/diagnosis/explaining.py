@@ -44,8 +44,8 @@ def explain_class(
         return replace(
             finding,
             holders=groups,
-            birth_sites=birth_sites.shares([row.site for row in living], most=3),
-            contexts=birth_sites.tag_shares([row.tags for row in living], most=3),
+            birth_sites=birth_sites.shares([(row.site, row.weight) for row in living], most=3),
+            contexts=birth_sites.tag_shares([(row.tags, row.weight) for row in living], most=3),
             culprit_type=f"{follower.cls.__module__}.{follower.cls.__qualname__}",
             advice=advice.advise(groups[0] if groups else None, finding.memory_kind, program=_program()),
         )

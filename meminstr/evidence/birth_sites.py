@@ -8,19 +8,16 @@ sites share one number, and the report says "elsewhere".
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
 import sysconfig
 import threading
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from os import sep
+from typing import TypeVar
 
 from ..verdict import BirthSite, ContextShare
 from .ours import is_our_file
-from .reservoir import Reservoir
 
 ELSEWHERE = 0
 """The number of every site that came after the table was full, and of code with no frame of the program's."""
@@ -31,8 +28,8 @@ _STANDARD = tuple({path + sep for key in ("stdlib", "platstdlib") if (path := sy
 _SITE_PACKAGES = ("site-packages" + sep, "dist-packages" + sep)
 
 Site = tuple[str, int, str]
+_What = TypeVar("_What")
 
-_MOST_NAMES = 1_024
 _lock = threading.Lock()
 _sites: list[Site] = [("elsewhere", 0, "")]
 _numbers: dict[Site, int] = {}
@@ -42,19 +39,6 @@ Tags = tuple[tuple[str, str], ...]
 _tags: ContextVar[Tags] = ContextVar("meminstr_tags", default=())
 _known_tags: dict[Tags, Tags] = {}
 _OTHER_TAGS: Tags = (("context", "other"),)
-
-
-class _Births:
-    """The sample of one class."""
-
-    __slots__ = ("ordinals", "reservoir")
-
-    def __init__(self) -> None:
-        self.ordinals = itertools.count(1)
-        self.reservoir = Reservoir()
-
-
-_births: dict[str, _Births] = {}
 
 
 def capture(skip: int = 1, depth: int = 8) -> int:
@@ -94,9 +78,14 @@ def site(number: int) -> Site:
     return _sites[number] if 0 <= number < len(_sites) else _sites[ELSEWHERE]
 
 
-def shares(numbers: Iterable[int], most: int = 5) -> tuple[BirthSite, ...]:
-    """The places most instances share, the largest share (0 to 1) first."""
-    counts = Counter(numbers)
+def shares(born: Iterable[tuple[int, float]], most: int = 5) -> tuple[BirthSite, ...]:
+    """The places most instances share, the largest share (0 to 1) first.
+
+    Args:
+        born: of each sampled instance the number of its place, and how many instances it speaks for.
+        most: so many places at most.
+    """
+    counts = _summed(born)
     total = sum(counts.values())
     found = []
     for number, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]:
@@ -127,39 +116,24 @@ def current_tags() -> Tags:
     return _tags.get()
 
 
-def tag_shares(tags: Iterable[Tags], most: int = 5) -> tuple[ContextShare, ...]:
-    """The tags most instances share, the largest share first; untagged instances count in the total."""
-    counts = Counter(tags)
+def tag_shares(born: Iterable[tuple[Tags, float]], most: int = 5) -> tuple[ContextShare, ...]:
+    """The tags most instances share, the largest share first; untagged instances count in the total.
+
+    Args:
+        born: of each sampled instance its tags, and how many instances it speaks for.
+        most: so many at most.
+    """
+    counts = _summed(born)
     total = sum(counts.values())
     ranked = sorted(((key, count) for key, count in counts.items() if key), key=lambda item: (-item[1], item[0]))
     return tuple(ContextShare(dict(key), count / total) for key, count in ranked[:most])
 
 
-def born(name: str, instance: object) -> None:
-    """Sample an instance of the class registered as `name`, with the site and tags of this moment."""
-    births = _births.get(name)
-    if births is None:
-        with _lock:
-            if name not in _births and len(_births) >= _MOST_NAMES:
-                return
-            births = _births.setdefault(name, _Births())
-    ordinal = next(births.ordinals)
-    if births.reservoir.wants(ordinal):
-        births.reservoir.offer(instance, ordinal, time.monotonic(), capture(skip=2, depth=24), _tags.get())
-
-
-def of_survivors(name: str, survivors: Sequence[object]) -> tuple[tuple[BirthSite, ...], tuple[ContextShare, ...]]:
-    """Where the survivors were born and under which tags, by those of them that were sampled.
-
-    When none of `survivors` is in the sample, the older half of the sampled instances alive speaks for them.
-    """
-    births = _births.get(name)
-    if births is None:
-        return (), ()
-    living = births.reservoir.living()
-    wanted = set(map(id, survivors))
-    rows = [row for row in living if id(row.reference()) in wanted] or list(living[: (len(living) + 1) // 2])
-    return shares(row.site for row in rows), tag_shares(row.tags for row in rows)
+def _summed(born: Iterable[tuple[_What, float]]) -> dict[_What, float]:
+    counts: dict[_What, float] = {}
+    for what, weight in born:
+        counts[what] = counts.get(what, 0.0) + weight
+    return counts
 
 
 def forget() -> None:
@@ -167,7 +141,6 @@ def forget() -> None:
     global _lock
     _lock = threading.Lock()  # a forked child may have inherited the old one held
     with _lock:
-        _births.clear()
         del _sites[1:]
         _numbers.clear()
         _known_tags.clear()

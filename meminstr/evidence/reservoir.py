@@ -26,6 +26,8 @@ class Sampled:
     site: int = 0
     """A number of `birth_sites.capture`; 0 is elsewhere."""
     tags: tuple[tuple[str, str], ...] = ()
+    weight: float = 1.0
+    """Of how many instances it is one, beside the others in the sample."""
 
 
 class Reservoir:
@@ -51,13 +53,19 @@ class Reservoir:
         return ordinal % self._stride == 0
 
     def offer(
-        self, obj: object, ordinal: int, born: float, site: int = 0, tags: tuple[tuple[str, str], ...] = ()
+        self,
+        obj: object,
+        ordinal: int,
+        born: float,
+        site: int = 0,
+        tags: tuple[tuple[str, str], ...] = (),
+        weight: float = 1.0,
     ) -> bool:
         """Sample an instance; False when it is not a candidate or cannot be referred to weakly."""
         if not self.wants(ordinal):
             return False
         try:
-            row = Sampled(weakref.ref(obj), ordinal, born, site, tags)
+            row = Sampled(weakref.ref(obj), ordinal, born, site, tags, weight)
         except TypeError:
             return False
         with self._lock:

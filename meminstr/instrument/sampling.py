@@ -27,12 +27,16 @@ _FAR = (1 << 30) - 1
 def next_sample(number: int, every: int) -> int:
     """The number of the next construction to sample after `number` (>= 0).
 
-    Each of the first `DENSE`, then in steps of `_STEP` that grow with the count (`growth_at`), at most `every`.
+    Each of the first `DENSE`, then in steps of `_STEP` that grow with the count (`growth_at`), `every` at most on
+    average.  A step is drawn, from half of its length to one and a half: were each hundredth construction asked where
+    it was made, requests that come in turn would be asked about either always or never.
     """
-    stride = 1 if number < DENSE else max(_STEP, int(number * growth_at(number)))
-    if stride >= every:
-        return number - number % every + every
-    return number + stride
+    if number < DENSE:
+        return number + 1
+    stride = min(every, max(_STEP, int(number * growth_at(number))))
+    half = stride // 2
+    # the draw is the same in each run: multiplicative hashing (Knuth, TAOCP volume 3, 6.4)
+    return number + stride - half + (number * 0x9E3779B1 >> 9 & 0x7FFFFF) % (2 * half + 1)
 
 
 class ClassObserver(Protocol):

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -48,17 +49,26 @@ class Bare: ...
 
 
 @given(every=st.integers(1, 400), steps=st.integers(1, 3000))
-def test_schedule_is_dense_first_and_at_most_every_apart(every, steps):
+def test_schedule_is_dense_first_and_about_every_apart_then(every, steps):
     number, seen = 0, []
     while number < steps:
         following = next_sample(number, every)
-        assert 1 <= following - number <= every
+        assert 1 <= following - number <= every + every // 2
         number = following
         seen.append(number)
     dense = list(range(1, DENSE + 1))
     assert seen[:DENSE] == dense[: len(seen)]
-    late = next_sample(100 * every + DENSE * 10, every)
-    assert late % every == 0
+
+
+@pytest.mark.parametrize("every", [2, 10, 100])
+def test_late_steps_are_irregular_and_every_on_average(every):
+    numbers = [100 * every + 10 * DENSE]
+    for _ in range(2_000):
+        numbers.append(next_sample(numbers[-1], every))
+    assert (numbers[-1] - numbers[0]) / 2_000 == pytest.approx(every, rel=0.05)
+    for period in (2, 5, 10):  # what comes in turn is met in proportion
+        met = Counter(number % period for number in numbers)
+        assert min(met[turn] for turn in range(period)) > 0.7 * len(numbers) / period
 
 
 @pytest.mark.parametrize("cls", [Thing, Bare])
@@ -125,8 +135,8 @@ def test_observer_can_come_and_go(ledger):
     for _ in range(50):
         Thing()
     late = [n for n, phase in log.seen if phase == "after" and n > 250]
-    assert 5 <= len(late) <= 7
-    assert all(b - a <= 10 for a, b in itertools.pairwise(late))
+    assert 3 <= len(late) <= 10
+    assert all(b - a <= 15 for a, b in itertools.pairwise(late))
     told = len(log.seen)
     follower.set_observer(None)
     for _ in range(300):

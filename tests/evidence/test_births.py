@@ -68,7 +68,7 @@ def test_the_table_of_sites_is_bounded(monkeypatch):
 def test_shares_sum_up_and_come_largest_first():
     here = build()
     there = capture()
-    found = shares([here] * 3 + [there])
+    found = shares([(here, 1.0)] * 3 + [(there, 1.0)])
     assert [(s.function, s.share) for s in found] == [
         ("build", 0.75),
         ("test_shares_sum_up_and_come_largest_first", 0.25),
@@ -103,31 +103,8 @@ def test_long_values_are_cut():
 
 def test_tag_shares_count_the_untagged_in_the_total():
     upload = (("request", "POST /upload"),)
-    (found,) = tag_shares([upload] * 3 + [()])
+    (found,) = tag_shares([(upload, 1.0), (upload, 2.0), ((), 1.0)])
     assert (dict(found.tags), found.share) == ({"request": "POST /upload"}, 0.75)
-
-
-def test_survivors_speak_by_the_sampled_ones():
-    def leaks():
-        thing = Thing()
-        birth_sites.born("Thing", thing)
-        return thing
-
-    def fine():
-        thing = Thing()
-        birth_sites.born("Thing", thing)
-        return thing
-
-    with context(request="POST /upload"):
-        kept = [leaks() for _ in range(50)]
-    others = [fine() for _ in range(50)]
-    sites, contexts = birth_sites.of_survivors("Thing", kept)
-    assert [(s.function.rpartition(".")[2], s.share) for s in sites] == [("leaks", 1.0)]
-    assert [(dict(c.tags), c.share) for c in contexts] == [({"request": "POST /upload"}, 1.0)]
-    assert birth_sites.of_survivors("Unknown", kept) == ((), ())
-    # none of those asked about is in the sample: the older half speaks
-    assert birth_sites.of_survivors("Thing", [])[0][0].function.endswith("leaks")
-    assert others
 
 
 def test_the_reservoir_is_spread_over_all_ages():

@@ -112,8 +112,8 @@ def put(handle: int, temporary: str, target: str, text: str, mode: int | None = 
         OSError: it cannot be written.
     """
     try:
-        with open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.write(text)
+        with open(handle, "wb") as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
         if mode is not None:
             os.chmod(temporary, mode)
         os.replace(temporary, target)

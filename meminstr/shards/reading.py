@@ -159,6 +159,10 @@ def _may_be_ours(name: str) -> bool:
     return name.endswith(".json") and not name.startswith(".")
 
 
+# One for all files: making one looks up names that the interpreter's attribute cache keeps, some thousand in time.
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+
+
 def _read(path: str, modified_at: float) -> Shard | Skipped:
     where = repr(path)
     try:
@@ -177,7 +181,7 @@ def _read(path: str, modified_at: float) -> Shard | Skipped:
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text, parse_constant=lambda _: None)
+        return _DECODER.decode(text)
     except RecursionError:
         raise UsageError(f"{where} is not a meminstr shard: its JSON is nested too deeply") from None
     except ValueError as error:

@@ -53,7 +53,7 @@ def follow_class(
         cleanup: the method that ends an instance's use; found by itself when not given.
         ledger: takes note of every attribute replaced.
         observer: told of sampled constructions.
-        sample_every: the largest distance, in constructions, between two samples.
+        sample_every: constructions between two samples, on average, once the first hundreds are over.
 
     Raises:
         UsageError: the class cannot be followed (builtin, Enum, NamedTuple, Protocol, no class at all), has no

@@ -74,12 +74,12 @@ class Sampler:
         self.rearm()
 
     def set_every(self, every: int) -> None:
-        """Another largest distance between two samples (the governor of our own cost)."""
+        """Another mean distance between two samples (the governor of our own cost)."""
         self._every = self._stride = max(1, every)
         self.rearm()
 
     def pace(self, short: bool, plenty: bool) -> None:
-        """Twice the largest distance when time is `short`, half of it, down to what was asked, when there is `plenty`.
+        """Twice the mean distance when time is `short`, half of it, down to what was asked, when there is `plenty`.
 
         In effect no distance is longer than `growth_at` says, see `next_sample`.
         """
